@@ -1,0 +1,1 @@
+"""Audio on its way from the media bug to the finished file."""

@@ -1,0 +1,40 @@
+"""The errors a caller of this package may see; each says what went wrong, where, and how to mend it."""
+
+
+class EslRecordError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class WireError(EslRecordError):
+    """Bytes on an event socket that break its protocol, or text that must not be put on one."""
+
+
+class CommandTimeout(EslRecordError):
+    """The switch did not answer a command in time; the connection cannot be trusted any more and is closed."""
+
+
+class CallGone(EslRecordError):
+    """The call, or the connection that controls it, has ended."""
+
+
+class CommandRefused(EslRecordError):
+    """The switch answered ``-ERR``; the text is its answer."""
+
+
+class ConfigError(EslRecordError):
+    """A setting is missing or wrong; the text names it, where it was set, and what is allowed."""
+
+
+class DocumentError(EslRecordError):
+    """An SWML document cannot be run.
+
+    ``code`` is the ``relay_script_*`` code the contract gives for it, kept in the variable ``script_error``.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SpoolError(EslRecordError):
+    """The file the media bug writes is missing, unreadable or has stopped growing."""

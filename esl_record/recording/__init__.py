@@ -1,0 +1,1 @@
+"""One recording: its parameters, its state, its files."""

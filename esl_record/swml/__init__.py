@@ -1,0 +1,1 @@
+"""SWML documents and the methods that run them on a call."""

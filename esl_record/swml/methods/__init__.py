@@ -1,0 +1,1 @@
+"""The methods of SWML this service runs, one module a family."""
