@@ -1,0 +1,194 @@
+"""One event-socket connection: greenswitch's protocol object with its reading, sending and waiting made safe.
+
+greenswitch 0.0.19 is overridden here and in ``session``, nowhere else; ``tests/esl/test_greenswitch.py`` has the
+reason for every override.
+"""
+
+import logging
+import socket as _socket
+from collections import deque
+from collections.abc import Callable
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+from gevent.event import Event as Flag
+from gevent.lock import BoundedSemaphore
+from greenswitch.esl import ESLProtocol
+
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
+from esl_record.esl import wire
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[wire.Event], None]
+
+_CHUNK = 1 << 16
+_FAREWELL = 1.0
+
+
+class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
+    """Reads frames in a greenlet of its own, answers the waits for them, and never leaves one hanging.
+
+    ``timeout`` (s) bounds the sending of a command and the wait for its reply. A reply that did not come in time
+    would be taken for the next command's, so a timeout closes the connection.
+    """
+
+    def __init__(self, sock: socket.socket, *, timeout: float = 5.0) -> None:
+        # Not super(): greenswitch's subclasses open the socket themselves, or read it while half made.
+        ESLProtocol.__init__(self)
+        self.sock = sock
+        self.timeout = timeout
+        self.connected = True
+        self.fault: Exception | None = None
+        """What broke the connection, None while it stands and after an orderly end."""
+        self.closed = Flag()
+        self._replies: deque[AsyncResult[wire.Frame]] = deque()
+        self._sending = BoundedSemaphore(1)
+        self._listeners: list[Listener] = []
+        _keep_alive(sock)
+        self.start_event_handlers()
+
+    # ---- reading
+
+    def start_event_handlers(self) -> None:
+        self._receive_events_greenlet = gevent.spawn(self.receive_events)
+
+    def receive_events(self) -> None:
+        reader = wire.FrameReader()
+        try:
+            while data := self.sock.recv(_CHUNK):
+                for frame in reader.feed(data):
+                    self._take(frame)
+            reader.close()
+        except WireError as error:
+            self.fault = error
+        except OSError as error:
+            if self.connected:
+                self.fault = error
+        finally:
+            self._lost()
+
+    def _take(self, frame: wire.Frame) -> None:
+        kind = frame.content_type
+        if kind in ("command/reply", "api/response"):
+            if self._replies:
+                self._replies.popleft().set(frame)
+            else:
+                log.warning("%s: reply to no command: %r", self.label, frame.reply[:80])
+        elif kind == "text/event-plain":
+            self.on_event(wire.parse_event(frame))
+        elif kind == "text/disconnect-notice":
+            self.on_notice(frame)
+        elif kind == "auth/request":
+            self._auth_request_event.set()
+        elif kind == "text/rude-rejection":
+            raise WireError("the switch refuses this address: see apply-inbound-acl in event_socket.conf.xml")
+        else:
+            raise WireError(f"frame of unknown Content-Type {kind[:40]!r}")
+
+    def on_event(self, event: wire.Event) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                log.exception("%s: listener failed at %s", self.label, event.name)
+
+    def on_notice(self, frame: wire.Frame) -> None:
+        """A ``text/disconnect-notice``: the end of the file follows it, or events first where it lingers."""
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Calls ``listener`` with every event from now on, in the reader's greenlet: it must not block.
+
+        Gives the function that ends it.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    @property
+    def label(self) -> str:
+        """How log lines name this connection."""
+        return "event socket"
+
+    def _lost(self) -> None:
+        self.connected = False
+        self._run = False
+        while self._replies:
+            self._replies.popleft().set_exception(CallGone(f"{self.label}: {self.fault or 'connection ended'}"))
+        self.closed.set()
+        self.sock.close()
+
+    # ---- sending
+
+    def send(self, data: str) -> wire.Frame:
+        """Sends one command and gives the switch's reply.
+
+        Raises CallGone if the connection has ended or ends meanwhile, CommandTimeout, WireError for text that
+        must not go on the wire.
+        """
+        return self._request(wire.command(data))
+
+    def api(self, line: str) -> str:
+        """The answer to an API command. Raises CommandRefused where it begins with ``-ERR`` or ``-USAGE``."""
+        answer = self.send(f"api {line}").reply
+        if answer.startswith(("-ERR", "-USAGE")):
+            raise CommandRefused(answer.strip())
+        return answer
+
+    def _request(self, data: bytes) -> wire.Frame:
+        if not self.connected:
+            raise CallGone(f"{self.label}: {self.fault or 'connection ended'}")
+        reply: AsyncResult[wire.Frame] = AsyncResult()
+        limit = gevent.Timeout(self.timeout)
+        try:
+            with limit:
+                with self._sending:
+                    self._replies.append(reply)
+                    self.sock.sendall(data)
+                answer: wire.Frame = reply.get()
+                return answer
+        except gevent.Timeout as expired:
+            if expired is not limit:
+                raise
+            name = data.split(b"\n", 1)[0][:80].decode("utf-8", "replace")
+            error = CommandTimeout(f"{self.label}: no answer to {name!r} within {self.timeout:g} s")
+            self.fault = self.fault or error
+            self.abort()
+            raise error from None
+        except OSError as error:
+            self.fault = self.fault or error
+            self.abort()
+            raise CallGone(f"{self.label}: {error}") from error
+
+    # ---- ending
+
+    def stop(self) -> None:
+        """Says ``exit`` and closes; never takes longer than a second."""
+        if self.connected:
+            self.timeout = min(self.timeout, _FAREWELL)
+            try:
+                self.send("exit")
+            except (CallGone, CommandTimeout):
+                pass  # it is closed either way
+        self.abort()
+
+    def abort(self) -> None:
+        """Closes at once. Every wait on the connection ends with CallGone."""
+        self.connected = False
+        try:
+            self.sock.shutdown(_socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
+        if self._receive_events_greenlet is not gevent.getcurrent():
+            self._receive_events_greenlet.join(_FAREWELL)
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Finds out within two minutes that the switch's machine has gone without a word."""
+    if sock.family not in (_socket.AF_INET, _socket.AF_INET6):
+        return
+    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 30), ("TCP_KEEPCNT", 3)):
+        if hasattr(_socket, option):
+            sock.setsockopt(_socket.IPPROTO_TCP, getattr(_socket, option), value)

@@ -1,0 +1,120 @@
+"""The listener the dialplan's ``socket`` action connects to: admits calls, one greenlet each, and drains."""
+
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address, ip_network
+
+import gevent
+from gevent import socket
+from gevent.event import Event as Flag
+from gevent.server import StreamServer
+
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.session import Session
+
+log = logging.getLogger(__name__)
+
+REFUSED = "esl_record_refused"
+"""Channel variable that tells a refused call why."""
+
+_BACKLOG = 1024
+_REFUSAL_TIMEOUT = 2.0
+
+
+class Server:
+    """Accepts calls and runs ``handler(session)`` for each in a greenlet of its own.
+
+    A call over ``capacity`` is told so in the variable ``esl_record_refused`` and goes on in the dialplan. A peer
+    that is in none of the networks ``peers`` is closed without a word.
+    """
+
+    def __init__(
+        self,
+        listen: tuple[str, int],
+        handler: Callable[[Session], None],
+        *,
+        capacity: int,
+        peers: Iterable[str],
+        timeout: float = 5.0,
+    ) -> None:
+        self.capacity = capacity
+        self.timeout = timeout
+        self._handler = handler
+        self._peers = [ip_network(peer, strict=False) for peer in peers]
+        self._sessions: set[Session] = set()
+        self._connections = 0
+        self._empty = Flag()
+        self._empty.set()
+        self._listener = StreamServer(listen, self._accept, backlog=_BACKLOG)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now, those being refused included."""
+        return self._connections
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The calls under control now."""
+        return tuple(self._sessions)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        return self._listener.server_host, self._listener.server_port
+
+    def start(self) -> None:
+        """Starts listening. Raises OSError if the address cannot be bound."""
+        self._listener.start()
+
+    def stop_accepting(self) -> None:
+        """Closes the listener: a new call finds nobody and goes on in its dialplan."""
+        self._listener.close()
+
+    def drain(self, timeout: float) -> bool:
+        """Waits until the last call has ended, at most ``timeout`` seconds; says whether it has."""
+        return bool(self._empty.wait(timeout))
+
+    def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        if not any(ip_address(address[0]) in network for network in self._peers):
+            log.warning("connection from %s refused: not in the setting peers", address[0])
+            sock.close()
+            return
+        self._connections += 1
+        self._empty.clear()
+        try:
+            if self._connections > self.capacity:
+                self._refuse(Session(sock, address, timeout=_REFUSAL_TIMEOUT))
+            else:
+                self._serve(Session(sock, address, timeout=self.timeout))
+        finally:
+            self._connections -= 1
+            if not self._connections:
+                self._empty.set()
+
+    def _refuse(self, session: Session) -> None:
+        try:
+            session.connect()
+        except (CallGone, CommandTimeout):
+            pass  # released all the same
+        log.warning("%s refused: %d calls is the capacity", session.label, self.capacity)
+        session.release([(REFUSED, "capacity")])
+
+    def _serve(self, session: Session) -> None:
+        self._sessions.add(session)
+        try:
+            session.begin()
+            self._handler(session)
+        except CallGone as error:
+            # An orderly end is logged by whoever was at work; a broken wire is nobody else's to tell.
+            if session.fault is not None:
+                log.error("%s: %s", session.label, session.fault)
+            else:
+                log.debug("%s", error)
+        except (CommandTimeout, CommandRefused) as error:
+            log.error("%s", error)
+        except gevent.GreenletExit:
+            log.warning("%s: given up at shutdown", session.label)
+        except Exception:
+            log.exception("%s: unexpected error", session.label)
+        finally:
+            self._sessions.discard(session)
+            session.release()

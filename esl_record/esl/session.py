@@ -1,0 +1,226 @@
+"""One call's outbound event socket: typed verbs that wait for what they started, and end with the call."""
+
+import logging
+import uuid as _uuid
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+from greenswitch.esl import OutboundSession
+
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl import wire
+from esl_record.esl.connection import Connection
+
+log = logging.getLogger(__name__)
+
+EXECUTE_LIMIT = 4 * 3600.0
+"""Seconds after which an application that has neither completed nor lost its call is given up."""
+
+LINGER = 5
+"""Seconds the switch keeps the socket open after the hang-up; without it the last events of a call are lost."""
+
+_EVENTS = "RECORD_START RECORD_STOP"
+
+
+class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
+    """greenswitch's ``OutboundSession``, hardened. Use ``begin`` first.
+
+    Every verb raises CallGone once the caller has hung up or the connection has ended, CommandTimeout if the switch
+    does not answer, CommandRefused if it says no.
+    """
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int], *, timeout: float = 5.0) -> None:
+        self.address = address
+        self.data: Mapping[str, str] = {}
+        self.hangup_cause: str | None = None
+        self._executing: dict[str, AsyncResult[wire.Event]] = {}
+        super().__init__(sock, timeout=timeout)
+
+    # ---- the call
+
+    def begin(self) -> None:
+        """Takes control: asks for the channel's data and its events."""
+        self.connect()
+        self.myevents()
+        self.send(f"event plain {_EVENTS}")
+        self.linger(LINGER)
+
+    def connect(self) -> None:
+        self.data = self.session_data = self.send("connect").headers
+
+    def myevents(self) -> None:
+        self.send("myevents")
+
+    def linger(self, timeout: int | None = None) -> None:
+        self.send("linger" if timeout is None else f"linger {timeout}")
+
+    @property
+    def uuid(self) -> str:
+        return self.data.get("Unique-ID") or self.data.get("variable_uuid", "")
+
+    @property
+    def path(self) -> str:
+        """What stood after the port in the dialplan's ``socket`` action."""
+        return self.data.get("variable_socket_path", "")
+
+    @property
+    def live(self) -> bool:
+        """Whether the call can still be told to do something."""
+        return self.connected and self.hangup_cause is None
+
+    @property
+    def answered(self) -> bool:
+        return self.data.get("Answer-State") == "answered"
+
+    @property
+    def label(self) -> str:
+        return f"call {self.uuid}" if self.uuid else f"connection from {self.address[0]}"
+
+    # ---- verbs
+
+    def execute(self, application: str, argument: str = "", *, timeout: float = EXECUTE_LIMIT) -> wire.Event:
+        """Runs a dialplan application and waits until it has completed; gives its CHANNEL_EXECUTE_COMPLETE."""
+        self._check_live()
+        event_uuid = str(_uuid.uuid4())
+        done: AsyncResult[wire.Event] = AsyncResult()
+        self._executing[event_uuid] = done
+        limit = gevent.Timeout(timeout)
+        try:
+            reply = self._request(wire.execute(application, argument, event_uuid)).reply
+            if reply.startswith("-ERR"):
+                raise CommandRefused(f"{application}: {reply}")
+            with limit:
+                event: wire.Event = done.get()
+                return event
+        except gevent.Timeout as expired:
+            if expired is not limit:
+                raise
+            raise CommandTimeout(f"{self.label}: {application} did not complete within {timeout:g} s") from None
+        finally:
+            self._executing.pop(event_uuid, None)
+
+    def answer(self) -> None:
+        """Answers the call if that has not been done."""
+        if not self.answered:
+            self.execute("answer", timeout=self.timeout)
+
+    def playback(self, path: str) -> wire.Event:
+        """Plays a file or stream to its end, or until ``uuid_break``."""
+        return self.execute("playback", path)
+
+    def speak(self, text: str, *, engine: str = "flite", voice: str = "kal") -> wire.Event:
+        """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma."""
+        return self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
+
+    def sleep(self, milliseconds: int) -> None:
+        """Lets the call wait, in the switch's time."""
+        self.execute("sleep", str(milliseconds))
+
+    def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
+        """Hangs up at once, whatever the call is doing; the ``hangup`` application would wait for its turn."""
+        if self.live:
+            self._request(wire.hangup(cause))
+
+    def uuid_break(self) -> None:
+        """Ends what is playing."""
+        self._call_api("uuid_break", "all")
+
+    def get_variable(self, name: str) -> str | None:
+        """A channel variable as it is now. By API, whose answer has a length: a newline in a value that came back
+        in a ``getvar`` reply would be read as headers."""
+        value = self._call_api("uuid_getvar", wire.variable_name(name))
+        return None if value == "_undef_" else value
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Sets a channel variable; control characters in ``value`` become spaces."""
+        self._call_api("uuid_setvar", f"{wire.variable_name(name)} {wire.clean(value)}")
+
+    def exists(self) -> bool:
+        """Whether the switch still knows the call."""
+        return self.api(f"uuid_exists {self.uuid}").strip() == "true"
+
+    def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
+        """Starts a media bug that writes to ``path``, which must hold no space."""
+        settings = ",".join(f"{name}={value}" for name, value in variables.items())
+        self._call_api("uuid_record", f"start {path} 0 {{{settings}}}")
+
+    def stop_tap(self, path: str) -> None:
+        self._call_api("uuid_record", f"stop {path}")
+
+    def pause_tap(self, path: str, *, mask: bool) -> None:
+        """Stops the spool growing, or with ``mask`` lets it grow with silence."""
+        self._call_api("uuid_record", f"{'mask' if mask else 'pause'} {path}")
+
+    def resume_tap(self, path: str, *, mask: bool) -> None:
+        self._call_api("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
+
+    def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
+        """Hands the call back to the dialplan, which goes on after the ``socket`` action.
+
+        Without ``resume`` a call whose socket closes stays parked, with nobody to end it.
+        """
+        try:
+            for name, value in variables:
+                self.set_variable(name, value)
+            if self.live:
+                self.send("resume")
+        except (CallGone, CommandTimeout, CommandRefused) as error:
+            log.debug("%s: release: %s", self.label, error)
+            self._resume_blind()
+        self.stop()
+
+    def _resume_blind(self) -> None:
+        """Where replies can no longer be read the switch can still be told to take the call back."""
+        try:
+            with gevent.Timeout(1.0, False):
+                self.sock.sendall(b"resume\n\nexit\n\n")
+        except OSError:
+            pass  # nobody there to tell
+
+    def _call_api(self, name: str, argument: str) -> str:
+        self._check_live()
+        try:
+            return self.api(f"{name} {self.uuid} {argument}")
+        except CommandRefused as error:
+            if "No such channel" in str(error) or "Cannot locate session" in str(error):
+                raise CallGone(f"{self.label}: {error}") from error
+            raise
+
+    def _check_live(self) -> None:
+        if not self.live:
+            self.raise_if_disconnected()
+
+    def raise_if_disconnected(self) -> NoReturn:
+        raise CallGone(f"{self.label}: {self.hangup_cause or self.fault or 'connection ended'}")
+
+    # ---- what the switch says
+
+    def on_event(self, event: wire.Event) -> None:
+        if event.name == "CHANNEL_EXECUTE_COMPLETE":
+            done = self._executing.get(event.get("Application-UUID"))
+            if done is not None:
+                done.set(event)
+        elif event.name == "CHANNEL_ANSWER":
+            self.data = {**self.data, "Answer-State": "answered"}
+        elif event.name == "CHANNEL_HANGUP":
+            self.hangup_cause = event.get("Hangup-Cause", "UNKNOWN")
+        elif event.name == "CHANNEL_HANGUP_COMPLETE":
+            # What was queued behind the hang-up will never complete.
+            self._end_executions()
+        super().on_event(event)
+
+    def on_notice(self, frame: wire.Frame) -> None:
+        # A lingering socket still brings the call's last events, so nothing that waits is failed here.
+        if frame.headers.get("Content-Disposition") != "linger":
+            self._end_executions()
+
+    def _lost(self) -> None:
+        self._end_executions()
+        super()._lost()
+
+    def _end_executions(self) -> None:
+        for done in list(self._executing.values()):
+            done.set_exception(CallGone(f"{self.label}: {self.hangup_cause or 'connection ended'}"))
