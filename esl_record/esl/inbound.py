@@ -1,10 +1,13 @@
 """The switch's own event socket: what ``dial`` and ``doctor`` ask it."""
 
+from uuid import uuid4 as new_uuid
+
 import gevent
 from gevent import socket
 from greenswitch.esl import InboundESL
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, EslRecordError
+from esl_record.esl import wire
 from esl_record.esl.connection import Connection
 
 
@@ -55,6 +58,12 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
         if not reply.reply.startswith("+OK"):
             raise CommandRefused(reply.reply)
         return reply.headers.get("Job-UUID", "")
+
+    def execute(self, uuid: str, application: str, argument: str = "") -> None:
+        """Runs a dialplan application on the call ``uuid``; does not wait for its end."""
+        reply = self._request(wire.execute(application, argument, str(new_uuid()), uuid)).reply
+        if not reply.startswith("+OK"):
+            raise CommandRefused(f"{application}: {reply}")
 
     def __enter__(self) -> "Inbound":
         return self

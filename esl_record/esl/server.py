@@ -41,7 +41,7 @@ class Server:
         self.timeout = timeout
         self._handler = handler
         self._peers = [ip_network(peer, strict=False) for peer in peers]
-        self._sessions: set[Session] = set()
+        self._calls: dict[Session, gevent.Greenlet] = {}
         self._connections = 0
         self._empty = Flag()
         self._empty.set()
@@ -51,11 +51,6 @@ class Server:
     def connections(self) -> int:
         """How many connections are open now, those being refused included."""
         return self._connections
-
-    @property
-    def sessions(self) -> tuple[Session, ...]:
-        """The calls under control now."""
-        return tuple(self._sessions)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -72,6 +67,10 @@ class Server:
     def drain(self, timeout: float) -> bool:
         """Waits until the last call has ended, at most ``timeout`` seconds; says whether it has."""
         return bool(self._empty.wait(timeout))
+
+    def give_up(self) -> None:
+        """Ends the handlers of all calls and hands the calls back to the dialplan."""
+        gevent.killall(list(self._calls.values()), timeout=_REFUSAL_TIMEOUT * 2)
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
         if not any(ip_address(address[0]) in network for network in self._peers):
@@ -99,7 +98,7 @@ class Server:
         session.release([(REFUSED, "capacity")])
 
     def _serve(self, session: Session) -> None:
-        self._sessions.add(session)
+        self._calls[session] = gevent.getcurrent()
         try:
             session.begin()
             self._handler(session)
@@ -116,5 +115,5 @@ class Server:
         except Exception:
             log.exception("%s: unexpected error", session.label)
         finally:
-            self._sessions.discard(session)
+            self._calls.pop(session, None)
             session.release()

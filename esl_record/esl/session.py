@@ -119,6 +119,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Lets the call wait, in the switch's time."""
         self.execute("sleep", str(milliseconds))
 
+    def limit_duration(self, seconds: float) -> None:
+        """Lets the switch hang up when the call has lasted another ``seconds``, whatever becomes of this service."""
+        self._check_live()
+        self.api(f"sched_hangup +{max(1, round(min(seconds, 1e9)))} {self.uuid} ALLOTTED_TIMEOUT")
+
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         """Hangs up at once, whatever the call is doing; the ``hangup`` application would wait for its turn."""
         if self.live:

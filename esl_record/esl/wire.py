@@ -158,14 +158,14 @@ def command(line: str) -> bytes:
     return line.encode("utf-8", "replace") + b"\n\n"
 
 
-def execute(application: str, argument: str, event_uuid: str) -> bytes:
-    """``sendmsg`` that runs a dialplan application on the call.
+def execute(application: str, argument: str, event_uuid: str, uuid: str = "") -> bytes:
+    """``sendmsg`` that runs a dialplan application on the call: ``uuid``'s on the switch's own event socket.
 
     The switch expands ``${...}`` in arguments, API calls such as ``${system ...}`` included, some applications a
     second time, and drops a ``\\'`` on the way, so that no escape survives. An argument with a brace therefore
     loses its dollar signs: nothing of ours needs an expansion by the switch.
     """
-    lines = ["sendmsg", "call-command: execute", f"execute-app-name: {application}"]
+    lines = [f"sendmsg {uuid}".rstrip(), "call-command: execute", f"execute-app-name: {application}"]
     if argument:
         lines.append(f"execute-app-arg: {argument.replace('$', '') if '{' in argument else argument}")
     lines.append(f"Event-UUID: {event_uuid}")

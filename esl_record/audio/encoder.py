@@ -1,0 +1,85 @@
+"""A recording's audio file, written block by block under a temporary name and renamed into place complete."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+
+class Encoder:
+    """Writes ``path`` as signed 16-bit wav. A context manager: leaving it in order completes the file.
+
+    Leaving it by an exception, or failing to complete it, leaves nothing behind. Raises OSError, also for what
+    libsndfile has to complain of, a full disk for one.
+    """
+
+    def __init__(self, path: Path, rate: int, channels: int) -> None:
+        self.path = path
+        self._partial = path.with_name(f".{path.name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: soundfile.SoundFile | None = None
+        self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            self._file = soundfile.SoundFile(
+                self._descriptor, "w", rate, channels, "PCM_16", format="WAV", closefd=False
+            )
+        except soundfile.SoundFileError as error:
+            self._discard()
+            raise OSError(f"{path}: {error}") from error
+
+    def write(self, block: NDArray[np.int16]) -> None:
+        """Appends ``block``, shape (samples, channels)."""
+        assert self._file is not None
+        try:
+            self._file.write(block)
+        except (soundfile.SoundFileError, AssertionError) as error:
+            # A short write is an assertion of soundfile's.
+            raise OSError(f"{self.path}: not all of it could be written: {error or 'disk full?'}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            self._complete()
+        except BaseException:
+            self._discard()
+            raise
+
+    def _complete(self) -> None:
+        assert self._file is not None
+        wanted = self._file.frames * 2 * self._file.channels
+        self._file.close()
+        # libsndfile does not tell of a header or tail that did not fit.
+        if os.fstat(self._descriptor).st_size < wanted:
+            raise OSError(f"{self.path}: not all of it could be written: disk full?")
+        os.fsync(self._descriptor)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._partial.replace(self.path)
+        sync_directory(self.path.parent)
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            # Before its descriptor: closing writes the header, to whatever has that number by then.
+            self._file.close()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._partial.unlink(missing_ok=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes a rename in ``directory`` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,168 @@
+"""The command line: reads the arguments and calls what they ask for."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from esl_record import __version__, config, logs
+from esl_record.config import Settings
+from esl_record.errors import ConfigError, EslRecordError
+from esl_record.recording.catalog import Catalog
+from esl_record.recording.recording import Recording
+from esl_record.recording.storage import Storage
+
+_SERVE = tuple(Settings.model_fields)
+_SWITCH = ("event_socket", "event_socket_password")
+_PLACES = ("data_dir", "spool_dir")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; gives its exit status: 0 done, 1 failed, 2 wrongly asked."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logs.to_stderr(logging.DEBUG if options.verbose else logging.INFO)
+    flags = {name: getattr(options, name, None) for name in Settings.model_fields}
+    try:
+        settings = config.load(flags, options.config)
+        command: Callable[[argparse.Namespace, Settings], int] = options.command
+        return command(options, settings)
+    except EslRecordError as error:
+        print(f"esl-record: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="esl-record", description="Records calls of a FreeSWITCH as SWML's record method does."
+    )
+    parser.add_argument("--version", action="version", version=f"esl-record {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    _command(commands, "serve", _serve, _SERVE, "take calls from FreeSWITCH's `socket` application")
+
+    demo = _command(commands, "demo", _demo, ("data_dir",), "record one call of a stand-in switch and show it")
+    demo.add_argument("--caller", type=Path, metavar="FILE", help="what the caller says; without it a made-up voice")
+    demo.add_argument("--fast", action="store_true", help="faster than real time")
+
+    dial = _command(commands, "dial", _dial, _SWITCH, "place a test call through FreeSWITCH's event socket")
+    dial.add_argument("extension", help="the extension to call, such as 7000")
+    dial.add_argument("--audio", type=Path, metavar="FILE", help="what the caller says; a file FreeSWITCH can read")
+    dial.add_argument("--wait", type=float, default=1.0, metavar="S", help="seconds from answer to audio (1.0)")
+    dial.add_argument("--digits", default="", metavar="DIGITS", help="DTMF digits to send")
+    dial.add_argument("--after", type=float, default=5.0, metavar="S", help="seconds from answer to the digits (5.0)")
+    dial.add_argument("--timeout", type=float, default=120.0, metavar="S", help="hang up after this long (120)")
+    dial.add_argument(
+        "--dial-string",
+        default="sofia/internal/{extension}@127.0.0.1:5080",
+        metavar="STRING",
+        help="how the extension is reached (%(default)s)",
+    )
+
+    recordings = _command(commands, "recordings", _recordings, _PLACES, "list the recordings, or show one")
+    recordings.add_argument("action", nargs="?", choices=("list", "show"), default="list")
+    recordings.add_argument("recording_id", nargs="?", help="for show: a recording's id, or how it begins")
+    recordings.add_argument("--json", action="store_true", help="as JSON")
+
+    _command(commands, "doctor", _doctor, _SERVE, "check this machine and the switch, and say how to mend")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace, Settings], int],
+    settings: Sequence[str],
+    help: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    parser.set_defaults(command=run)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings as YAML")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    for setting in settings:
+        text = (Settings.model_fields[setting].description or "").replace("%", "%%")
+        parser.add_argument(f"--{setting.replace('_', '-')}", metavar="VALUE", help=text)
+    return parser
+
+
+def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.service import Service
+
+    Service(settings).run()
+    return 0
+
+
+def _demo(options: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.demo import Demo
+
+    return Demo(settings, Console(), caller=options.caller, fast=options.fast).run()
+
+
+def _dial(options: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.dial import TestCall, dial
+
+    call = TestCall(
+        extension=options.extension,
+        dial_string=options.dial_string,
+        audio=options.audio,
+        wait=options.wait,
+        digits=options.digits,
+        after=options.after,
+        timeout=options.timeout,
+    )
+    return dial(call, settings, Console())
+
+
+def _doctor(_: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.doctor import examine
+
+    return examine(settings, Console())
+
+
+def _recordings(options: argparse.Namespace, settings: Settings) -> int:
+    catalog = Catalog(Storage(settings.data_dir, settings.spool_dir).recordings)
+    if options.action == "show":
+        found = catalog.find(options.recording_id or "")
+        if found is None:
+            print(f"esl-record: no one recording begins with {options.recording_id!r}", file=sys.stderr)
+            return 1
+        print(json.dumps(_described(*found), indent=2))
+        return 0
+    entries = list(catalog)
+    if options.json:
+        print(json.dumps([_described(path, recording) for path, recording in entries], indent=2))
+        return 0
+    table = Table("recording", "start (UTC)", "from", "to", "state", "ended by", "seconds", "file", box=None)
+    for path, recording in entries:
+        table.add_row(*_row(path, recording))
+    Console().print(table if entries else f"no recordings in {catalog.recordings}")
+    return 0
+
+
+def _described(path: Path, recording: Recording) -> dict[str, object]:
+    audio = recording.audio(path)
+    return {**recording.model_dump(mode="json"), "path": str(audio) if audio else ""}
+
+
+def _row(path: Path, recording: Recording) -> list[str]:
+    start = datetime.fromtimestamp(recording.start_time, UTC)
+    texts = (
+        recording.recording_id[:8],
+        f"{start:%Y-%m-%d %H:%M:%S}",
+        recording.caller_number,
+        recording.destination,
+        recording.state.value,
+        recording.end_reason.value if recording.end_reason else "",
+        f"{recording.duration:.2f}",
+        str(recording.audio(path) or ""),
+    )
+    return [escape(logs.one_line(text)) for text in texts]

@@ -1,0 +1,138 @@
+"""Settings: flags, then ``ESL_RECORD_*`` environment variables, then a file, then the defaults."""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from esl_record.errors import ConfigError
+
+PREFIX = "ESL_RECORD_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+
+def parse_address(value: object) -> object:
+    """``host:port`` as a pair; an IPv6 host in brackets."""
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError("host:port is wanted, such as 127.0.0.1:8084")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _networks(value: object) -> object:
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _network(value: str) -> str:
+    try:
+        return str(ip_network(value, strict=False))
+    except ValueError:
+        raise ValueError("addresses or networks are wanted, such as 127.0.0.0/8") from None
+
+
+def _without_space(path: Path | None) -> Path | None:
+    # The switch splits the arguments of uuid_record at spaces; a comma or brace would end its settings.
+    if path is not None and set(str(path.absolute())) & set(" ,{}'\""):
+        raise ValueError("must hold no space, comma, quote or brace: the switch is given this path")
+    return path
+
+
+Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SwitchPath = Annotated[Path, AfterValidator(_without_space)]
+
+
+class Settings(BaseSettings):
+    """What can be set; times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data_dir: SwitchPath = Field(Path("data"), description="where recordings lie, and the spool beside them")
+    spool_dir: SwitchPath | None = Field(
+        None, description="what FreeSWITCH writes while a call is recorded; without it <data-dir>/spool"
+    )
+    listen: Address = Field(("127.0.0.1", 8084), description="host:port the dialplan's `socket` action connects to")
+    documents: Path | None = Field(None, description="folder of SWML documents; those built in are found without it")
+    peers: Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_networks)] = Field(
+        ["127.0.0.0/8", "::1/128"], description="networks a switch may connect from, separated by commas"
+    )
+    capacity: int = Field(2000, ge=1, description="connections at once; a call over it goes on in its dialplan")
+    command_timeout: Positive = Field(5.0, description="how long the switch may take to answer a command")
+    stall_timeout: Positive = Field(
+        10.0,
+        description="how long a live call may bring no audio before its recording ends in error",
+    )
+    drain_timeout: float = Field(
+        30.0, ge=0, allow_inf_nan=False, description="how long live calls get to end by themselves after SIGTERM"
+    )
+    tick: float = Field(0.1, ge=0.001, le=1.0, description="how often new audio is looked at")
+    event_socket: Address = Field(("127.0.0.1", 8021), description="FreeSWITCH's own event socket, for dial and doctor")
+    event_socket_password: str = Field("ClueCon", description="its password")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings
+
+
+def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """The settings of ``flags`` (None = not given), the environment and ``file`` or the one ``ESL_RECORD_CONFIG``
+    names. Raises ConfigError that names setting, value, where it was set, and what is allowed.
+    """
+    if file is None and os.environ.get(CONFIG_VARIABLE):
+        file = Path(os.environ[CONFIG_VARIABLE])
+    filed = _read(file) if file else {}
+    given = {name: value for name, value in flags.items() if value is not None}
+    environment = {name for name in Settings.model_fields if f"{PREFIX}{name}".upper() in os.environ}
+    beneath = {name: value for name, value in filed.items() if name not in environment and name not in given}
+    try:
+        return Settings(**beneath, **given)
+    except ValidationError as error:
+        raise ConfigError(
+            "; ".join(_complaint(mistake, given, environment, file) for mistake in error.errors(include_url=False))
+        ) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_bytes()) or {}
+    except OSError as error:
+        raise ConfigError(f"settings file {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"settings file {file}: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"settings file {file}: lines of `setting: value` are wanted")
+    return {str(name): value for name, value in tree.items()}
+
+
+def _complaint(mistake: Any, given: Mapping[str, Any], environment: set[str], file: Path | None) -> str:
+    name = str(mistake["loc"][0]) if mistake["loc"] else "?"
+    if name in given:
+        source = f"flag --{name.replace('_', '-')}"
+    elif name in environment:
+        source = f"environment variable {PREFIX}{name.upper()}"
+    else:
+        source = f"settings file {file}"
+    if mistake["type"] == "extra_forbidden":
+        return f"setting {name} ({source}): unknown; known are {', '.join(Settings.model_fields)}"
+    reason = mistake["msg"].removeprefix("Value error, ")
+    shown = "***" if "password" in name else repr(str(mistake["input"])[:80])
+    return f"setting {name} = {shown} ({source}): {reason}"

@@ -1,0 +1,128 @@
+"""Checks what a recording call needs, here and in the switch, and says how to mend what is not there."""
+
+import os
+import shlex
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import soundfile
+from gevent import socket
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from esl_record.config import Settings
+from esl_record.errors import EslRecordError
+from esl_record.esl.inbound import Inbound
+from esl_record.recording.storage import Storage
+
+PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "pydantic")
+
+NEEDED = {
+    "mod_event_socket": "the `socket` application",
+    "mod_commands": "uuid_record",
+    "mod_dptools": "answer, playback",
+    "mod_sndfile": "raw spool files",
+    "mod_tone_stream": "the beep",
+}
+WANTED = {"mod_flite": "`play: say:`", "mod_spandsp": "G.722 calls", "mod_opus": "Opus calls"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``good`` is None for what is only worth knowing."""
+
+    subject: str
+    good: bool | None
+    told: str
+    mend: str = ""
+
+
+def examine(settings: Settings, console: Console) -> int:
+    """Prints every finding; 0 if nothing must be mended, 1 otherwise."""
+    table = Table("", "what", "found", "how to mend", box=None)
+    bad = 0
+    for finding in _findings(settings):
+        bad += finding.good is False
+        mark = {True: "[green]ok[/]", False: "[red]BAD[/]", None: "[yellow]--[/]"}[finding.good]
+        table.add_row(mark, escape(finding.subject), escape(finding.told), escape(finding.mend))
+    console.print(table)
+    console.print(f"{bad} to mend" if bad else "nothing to mend", highlight=False)
+    return 1 if bad else 0
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    yield from _packages()
+    storage = Storage(settings.data_dir, settings.spool_dir)
+    yield _writable("data directory", storage.recordings, "data_dir")
+    yield _writable("spool folder", storage.spool_dir, "spool_dir")
+    yield _service(settings)
+    try:
+        with Inbound(settings.event_socket, settings.event_socket_password) as switch:
+            yield Finding("event socket", True, f"FreeSWITCH {_version(switch)}")
+            yield from _modules(switch)
+            yield _spool(switch, storage.spool_dir)
+    except EslRecordError as error:
+        yield Finding("event socket", False, str(error), "settings event_socket and event_socket_password")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(f"Python package {name}", True, metadata.version(name))
+        except metadata.PackageNotFoundError:
+            yield Finding(f"Python package {name}", False, "not installed", "python3 -m pip install esl-record")
+    wav = "WAV" in soundfile.available_formats()
+    yield Finding("libsndfile", wav, soundfile.__libsndfile_version__, "" if wav else "reinstall soundfile")
+
+
+def _writable(subject: str, folder: Path, setting: str) -> Finding:
+    probe = folder / f".doctor-{uuid.uuid4()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        return Finding(subject, False, f"{folder}: {error.strerror}", f"give this user the right, or set {setting}")
+    return Finding(subject, True, f"{folder.absolute()}: this user can write there")
+
+
+def _service(settings: Settings) -> Finding:
+    host, port = settings.listen
+    try:
+        socket.create_connection(settings.listen, 2.0).close()
+    except OSError as error:
+        return Finding("service", None, f"nobody listens at {host}:{port} ({error})", "start `esl-record serve`")
+    return Finding("service", True, f"listens at {host}:{port}")
+
+
+def _version(switch: Inbound) -> str:
+    return switch.api("version").split("\n")[0].removeprefix("FreeSWITCH Version ").strip()
+
+
+def _modules(switch: Inbound) -> Iterator[Finding]:
+    for name, purpose in {**NEEDED, **WANTED}.items():
+        there = switch.api(f"module_exists {name}").strip() == "true"
+        good = there or (False if name in NEEDED else None)
+        mend = "" if there else f"fs_cli -x 'load {name}', and name it in modules.conf.xml"
+        yield Finding(name, good, f"loaded: {purpose}" if there else f"missing: {purpose}", mend)
+
+
+def _spool(switch: Inbound, folder: Path) -> Finding:
+    """Lets the switch make a file in the spool folder and looks whether it can be read here."""
+    subject = "spool folder, switch's side"
+    probe = folder.absolute() / f".doctor-{uuid.uuid4()}"
+    switch.api(f"system touch {shlex.quote(str(probe))}")
+    who = f"the user FreeSWITCH runs as and uid {os.getuid()}"
+    if not probe.exists():
+        return Finding(subject, False, f"FreeSWITCH cannot write to {folder.absolute()}", f"give {who} a group with it")
+    try:
+        with probe.open("rb"):
+            pass
+        probe.unlink()
+    except OSError as error:
+        return Finding(subject, False, f"what FreeSWITCH writes: {error.strerror}", f"give {who} one group, umask 0027")
+    return Finding(subject, True, "FreeSWITCH can write there, and what it writes can be read here")

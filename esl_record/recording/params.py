@@ -1,0 +1,119 @@
+"""The parameters of a recording, checked: what a document, a handler or a client may ask for."""
+
+import uuid
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, ValidationError, field_validator
+
+from esl_record.errors import EslRecordError
+
+M = TypeVar("M", bound=BaseModel)
+
+DTMF_DIGITS = frozenset("0123456789ABCD*#")
+
+_LONGEST = 1e9
+"""Seconds past which a time means never; keeps sample counts within 64 bits at any rate."""
+
+
+class Format(StrEnum):
+    WAV = "wav"
+    MP3 = "mp3"
+    MP4 = "mp4"
+
+
+class Direction(StrEnum):
+    SPEAK = "speak"
+    LISTEN = "listen"
+    BOTH = "both"
+
+
+class ParameterError(EslRecordError):
+    """A parameter is unknown, of the wrong type or out of range; the text names method, parameter, value, allowed."""
+
+
+def _number(value: object) -> object:
+    """A number or a numeric string, as SWML allows; a bool is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError("a number is wanted")
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise ValueError("a number is wanted") from None
+
+
+def _truth(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    raise ValueError("true or false is wanted")
+
+
+Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100, allow_inf_nan=False)]
+Flag = Annotated[bool, BeforeValidator(_truth)]
+
+
+class RecordParams(BaseModel):
+    """Parameters of ``record`` with its defaults; times in seconds, 0 = off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stereo: Flag = False
+    format: Format = Format.WAV
+    direction: Direction = Direction.SPEAK
+    terminators: str = "#"
+    beep: Flag = False
+    input_sensitivity: Percent = 44.0
+    initial_timeout: Seconds = 4.0
+    end_silence_timeout: Seconds = 5.0
+    max_length: Seconds = 0.0
+    status_url: HttpUrl | None = None
+    control_id: str = Field(default_factory=lambda: str(uuid.uuid4()), min_length=1, max_length=256)
+
+    @field_validator("terminators", mode="before")
+    @classmethod
+    def _digits(cls, value: object) -> object:
+        # YAML reads an unquoted 5 as a number.
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(text, str) or not set(text.upper()) <= DTMF_DIGITS:
+            raise ValueError("digits 0-9 A-D * # are wanted")
+        return text.upper()
+
+    @field_validator("format")
+    @classmethod
+    def _encodable(cls, value: Format) -> Format:
+        if value is not Format.WAV:
+            raise ValueError("this version writes wav only")
+        return value
+
+    @classmethod
+    def of(cls, method: str, given: Mapping[str, Any]) -> Self:
+        """The parameters of ``method`` as ``given``. Raises ParameterError, one clause a mistake."""
+        return validated(cls, method, given)
+
+    def samples(self, seconds: float, rate: int) -> int:
+        """``seconds`` counted in samples of one channel."""
+        return round(min(seconds, _LONGEST) * rate)
+
+
+def validated(model: type[M], method: str, given: Mapping[str, Any]) -> M:
+    """``given`` as a ``model``. Raises ParameterError that names method, parameter, value and what is allowed."""
+    try:
+        return model.model_validate(dict(given))
+    except ValidationError as error:
+        raise ParameterError(
+            "; ".join(_complaint(model, method, dict(given), mistake) for mistake in error.errors(include_url=False))
+        ) from None
+
+
+def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mistake: Any) -> str:
+    name = ".".join(str(part) for part in mistake["loc"]) or "parameters"
+    if mistake["type"] == "extra_forbidden":
+        return f"{method}: unknown parameter {name!r}; known are {', '.join(model.model_fields)}"
+    if mistake["type"] == "missing":
+        return f"{method}: parameter {name!r} is missing"
+    reason = mistake["msg"].removeprefix("Value error, ")
+    return f"{method}: {name} = {str(given.get(name, mistake['input']))[:80]!r}: {reason}"

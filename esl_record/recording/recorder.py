@@ -1,0 +1,354 @@
+"""One recording in the greenlet of its call: feeds what happens into the state machine, carries out what it answers."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_record.audio.spool import Spool
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, SpoolError
+from esl_record.esl.session import Session
+from esl_record.esl.wire import Event as SwitchEvent
+from esl_record.recording import machine as m
+from esl_record.recording.params import Direction, RecordParams
+from esl_record.recording.recording import Party, PauseTime, Recording
+from esl_record.recording.storage import Storage
+from esl_record.vad.engine import Engine, Track
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BEEP = "tone_stream://%(250,0,1000)"
+
+FIRST_AUDIO = 2.0
+"""Seconds within which a tap must have written something; a real one needs 20 ms."""
+
+ASK_AFTER = 1.0
+"""Seconds without new audio after which the switch is asked whether the call still is."""
+
+CLOSE_WAIT = 0.5
+"""Seconds a hung-up call's spool gets to be closed by the switch."""
+
+_LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Happening:
+    """Something that came in beside the audio, and how much audio there was when it did."""
+
+    at: int
+    event: Callable[[int], m.Event]
+    settles: bool = False
+    """The switch is still closing the spool: what it adds belongs to the recording."""
+
+
+class Recorder:
+    """Records one call once. ``record`` blocks; the other methods may be called from any greenlet meanwhile.
+
+    ``stall_timeout`` is in seconds of wall time, the one thing that is: how long a tap may write nothing while its
+    call lives.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        engine: Engine,
+        storage: Storage,
+        party: Party,
+        params: RecordParams,
+        *,
+        stall_timeout: float = 10.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.params = params
+        self.track: Track | None = None
+        self._session = session
+        self._engine = engine
+        self._storage = storage
+        self._clock = clock
+        self._stall_timeout = stall_timeout
+        self._recording = Recording.begun(storage.new_id(), party, params, clock())
+        self._path = storage.spool_path(self._recording.recording_id)
+        self._spool = Spool(self._path, self._recording.channels)
+        self._machine = m.Machine(m.Limits())
+        self._inbox: deque[_Happening] = deque()
+        self._wake = Flag()
+        self._closed = Flag()
+        self._speech: list[tuple[int, int]] = []
+        self._grown = (0, 0.0)
+
+    @property
+    def recording(self) -> Recording:
+        """The recording as it is now."""
+        return self._recording.model_copy(update={"state": self._machine.state})
+
+    @property
+    def position(self) -> float:
+        """Seconds of audio so far."""
+        return self.track.position / self._recording.sample_rate if self.track else 0.0
+
+    # ---- from outside
+
+    def stop(self) -> None:
+        self._post(m.Stop)
+
+    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP) -> None:
+        self._post(lambda at: m.Pause(at, behavior))
+
+    def resume(self) -> None:
+        self._post(m.Resume)
+
+    # ---- the recording's way
+
+    def record(self) -> Recording:
+        """Beeps if asked to, records until something ends it, and gives the complete recording.
+
+        Raises CallGone if the call ends before the recording has begun.
+        """
+        if self.params.beep:
+            self._session.playback(BEEP)
+        self._begin()
+        forget = self._session.listen(self._on_event)
+        self._session.closed.rawlink(self._on_lost)
+        try:
+            failure = self._start_tap()
+            if failure:
+                self._feed(m.TapFailed(0, failure))
+            else:
+                self._follow()
+            return self._finish()
+        finally:
+            forget()
+            self._session.closed.unlink(self._on_lost)
+            if self.track is not None:
+                self._engine.leave(self.track)
+            self._spool.close()
+
+    def _begin(self) -> None:
+        rate = int(self._session.get_variable("read_rate") or 8000)
+        params = self.params
+        self._machine = m.Machine(
+            m.Limits(
+                initial_timeout=params.samples(params.initial_timeout, rate),
+                end_silence=params.samples(params.end_silence_timeout, rate),
+                max_length=params.samples(params.max_length, rate),
+                terminators=frozenset(params.terminators),
+            )
+        )
+        self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
+
+    def _start_tap(self) -> str:
+        """Why the tap could not be started, empty if it was."""
+        try:
+            _off_hub(lambda: self._storage.announce(self._recording))
+            self._session.start_tap(str(self._path), tap_variables(self.params))
+        except (OSError, CommandRefused, CommandTimeout) as error:
+            return f"the tap could not be started: {error}"
+        except CallGone:
+            self._storage.drop_spool(self._recording)
+            raise
+        self._recording = self._recording.model_copy(update={"start_time": self._clock()})
+        legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
+        self.track = self._engine.join(
+            self._spool, self._recording.sample_rate, legs, self.params.input_sensitivity, self._wake.set
+        )
+        log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
+        return ""
+
+    def _follow(self) -> None:
+        assert self.track is not None
+        self._grown = (0, time.monotonic())
+        while not self._machine.state.final:
+            self.track.deadline = self._machine.deadline()
+            self._wake.wait(ASK_AFTER)
+            self._wake.clear()
+            self._hear(self.track)
+            while self._inbox and not self._machine.state.final:
+                self._handle(self._inbox.popleft(), self.track)
+            if not self._machine.state.final:
+                self._guard(self.track)
+
+    def _hear(self, track: Track) -> None:
+        for at, speaking in track.take_changes():
+            self._feed(m.SpeechStarted(at) if speaking else m.SpeechEnded(at))
+            if speaking:
+                self._speech.append((at, at))
+            elif self._speech:
+                self._speech[-1] = (self._speech[-1][0], at)
+        self._feed(m.Audio(track.decided))
+        if track.error is not None:
+            self._feed(m.TapFailed(track.decided, str(track.error)))
+
+    def _handle(self, happening: _Happening, track: Track) -> None:
+        at = happening.at
+        if happening.settles:
+            self._closed.wait(CLOSE_WAIT)
+            # In stereo what the switch drains into the file at its close can be torn between the channels.
+            if not self.params.stereo:
+                at = max(at, self._size())
+        track.catch_up(at)
+        self._hear(track)
+        self._feed(happening.event(at))
+
+    def _feed(self, event: m.Event) -> None:
+        self._machine, actions = self._machine.step(event)
+        for action in actions:
+            if not isinstance(action, m.End):
+                self._switch_tap(action)
+
+    def _switch_tap(self, action: m.PauseTap | m.ResumeTap) -> None:
+        assert self.track is not None
+        mask = action.behavior is m.PauseBehavior.SILENCE
+        try:
+            if isinstance(action, m.PauseTap):
+                self._session.pause_tap(str(self._path), mask=mask)
+                self.track.hold(self._size())
+            else:
+                self._session.resume_tap(str(self._path), mask=mask)
+                self.track.release(self._size())
+                self._grown = (self._grown[0], time.monotonic())
+        except (CommandRefused, CommandTimeout) as error:
+            self._feed(m.TapFailed(self._size(), str(error)))
+        except CallGone:
+            pass  # the hang-up is on its way
+
+    def _guard(self, track: Track) -> None:
+        """Ends a recording whose tap has died without a word."""
+        now, size = time.monotonic(), self._size()
+        last, since = self._grown
+        paused = self._machine.state is m.State.PAUSED
+        if size > last or paused:
+            self._grown = (size, now)
+            return
+        if now - since < ASK_AFTER:
+            return
+        if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
+            self._feed(m.TapFailed(size, f"the switch has written nothing for {now - since:.1f} s"))
+            return
+        try:
+            if not self._session.exists():
+                self._feed(m.HangUp(size))
+        except CallGone:
+            pass  # _on_lost has told of it
+        except (CommandTimeout, CommandRefused) as error:
+            self._feed(m.TapFailed(size, str(error)))
+
+    def _finish(self) -> Recording:
+        end = self._machine.end
+        assert end is not None
+        if self._session.live and self.track is not None:
+            try:
+                self._session.stop_tap(str(self._path))
+            except (CallGone, CommandRefused, CommandTimeout) as error:
+                log.debug("%s: stopping the tap: %s", self._session.label, error)
+        rate = self._recording.sample_rate
+        recording = self._recording.model_copy(
+            update={
+                "state": end.state,
+                "end_reason": end.reason,
+                "terminator": end.terminator,
+                "error": end.detail,
+                "end_time": self._clock(),
+                "speech": speech_seconds(self._speech, end.at, rate),
+                "pauses": [
+                    PauseTime(start=pause.start / rate, end=pause.end / rate, behavior=pause.behavior)
+                    for pause in self._machine.pauses
+                ],
+            }
+        )
+        self._recording = _off_hub(lambda: self._keep(recording, min(end.at, self._size())))
+        level = logging.ERROR if self._recording.state is m.State.ERROR else logging.INFO
+        log.log(level, "%s: recording %s", self._session.label, summary(self._recording))
+        return self._recording
+
+    def _keep(self, recording: Recording, samples: int) -> Recording:
+        """The finished recording in place. What cannot be put there stays in the spool for the next start."""
+        try:
+            if samples:
+                return self._storage.complete(recording, samples)
+            self._storage.file(recording)
+            self._storage.drop_spool(recording)
+            return recording
+        except (OSError, SpoolError) as error:
+            kept = f"the audio stays in {self._path}: " if samples else ""
+            return recording.model_copy(
+                update={
+                    "state": m.State.ERROR,
+                    "end_reason": m.EndReason.ERROR,
+                    "error": f"{recording.error + '; ' if recording.error else ''}{kept}{error}",
+                }
+            )
+
+    # ---- from the switch, in the reader's greenlet
+
+    def _on_event(self, event: SwitchEvent) -> None:
+        if event.name == "DTMF":
+            digit = event.get("DTMF-Digit")
+            self._post(lambda at: m.Digit(at, digit))
+        elif event.name == "CHANNEL_HANGUP":
+            self._post(m.HangUp, settles=True)
+        elif event.name == "RECORD_STOP" and event.get("Record-File-Path") == str(self._path):
+            self._closed.set()
+            if self._session.live:
+                self._tap_closed(event.get("Record-Completion-Cause"))
+
+    def _tap_closed(self, cause: str) -> None:
+        """Somebody else ended the tap: an operator by its path, or the switch, which could not write."""
+        if cause == "uri-failure":
+            self._post(lambda at: m.TapFailed(at, "the switch could not write the spool: disk full?"))
+        else:
+            self._post(m.Stop)
+
+    def _on_lost(self, _: object) -> None:
+        if self._session.hangup_cause is None:
+            fault = self._session.fault or "the switch closed it"
+            self._post(lambda at: m.TapFailed(at, f"event socket lost: {fault}"))
+
+    def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> None:
+        if not self._machine.state.final:
+            self._inbox.append(_Happening(self._size(), event, settles))
+            self._wake.set()
+
+    def _size(self) -> int:
+        try:
+            return self._spool.size()
+        except SpoolError:
+            return self.track.position if self.track else 0
+
+
+def tap_variables(params: RecordParams) -> Mapping[str, str]:
+    """The media bug's settings. Unbuffered and without the half second of pre-buffer, so that the file is as far
+    as the call; in stereo the party's side is on the left."""
+    variables = {"enable_file_write_buffering": "false", "RECORD_PRE_BUFFER_FRAMES": "1"}
+    if params.stereo:
+        variables["RECORD_STEREO"] = "true"
+    elif params.direction is Direction.SPEAK:
+        variables["RECORD_READ_ONLY"] = "true"
+    elif params.direction is Direction.LISTEN:
+        variables["RECORD_WRITE_ONLY"] = "true"
+    return variables
+
+
+def speech_seconds(spans: list[tuple[int, int]], end: int, rate: int) -> list[tuple[float, float]]:
+    """Spans of samples, the last one open if it ends where it starts, as seconds within a recording of ``end``."""
+    closed = [(start, stop if stop > start else end) for start, stop in spans]
+    return [(start / rate, min(stop, end) / rate) for start, stop in closed if start < end]
+
+
+def summary(recording: Recording) -> str:
+    """One line for the log."""
+    why = recording.end_reason.value if recording.end_reason else "?"
+    told = f" ({recording.error})" if recording.error else ""
+    return f"{recording.recording_id}: {recording.state.value}, {why}, {recording.duration:.2f} s{told}"
+
+
+def _off_hub(work: Callable[[], T]) -> T:
+    """Runs what waits for a disk on a thread, so that other calls do not wait with it."""
+    result: T = gevent.get_hub().threadpool.apply(work)
+    return result

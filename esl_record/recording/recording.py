@@ -1,0 +1,89 @@
+"""What is known of one recording, as it stands in the JSON file beside the audio."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.params import Direction, Format, RecordParams
+
+
+class Party(BaseModel):
+    """Whose call it is, as the switch told when the call came in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    call_id: str
+    caller_number: str = ""
+    caller_name: str = ""
+    destination: str = ""
+    document: str = ""
+
+
+class PauseTime(BaseModel):
+    """A pause, in seconds of the recording."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: float
+    end: float
+    behavior: PauseBehavior
+
+
+class Recording(BaseModel):
+    """One recording. Times of day are unix seconds, everything else seconds from the start of the recording."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recording_id: str
+    control_id: str
+    call_id: str
+    caller_number: str = ""
+    caller_name: str = ""
+    destination: str = ""
+    document: str = ""
+    state: State
+    end_reason: EndReason | None = None
+    terminator: str = ""
+    error: str = ""
+    format: Format
+    stereo: bool
+    direction: Direction
+    sample_rate: int = 0
+    channels: int = 1
+    duration: float = 0.0
+    size: int = 0
+    sha256: str = ""
+    file: str = ""
+    """The audio's file name, beside this file; empty where there is none."""
+    start_time: float
+    end_time: float | None = None
+    parameters: dict[str, Any]
+    speech: list[tuple[float, float]] = []
+    pauses: list[PauseTime] = []
+
+    @classmethod
+    def begun(cls, recording_id: str, party: Party, params: RecordParams, start_time: float) -> "Recording":
+        """A recording about to start."""
+        return cls(
+            recording_id=recording_id,
+            control_id=params.control_id,
+            state=State.RECORDING,
+            format=params.format,
+            stereo=params.stereo,
+            direction=params.direction,
+            channels=2 if params.stereo else 1,
+            start_time=start_time,
+            parameters=params.model_dump(mode="json"),
+            **party.model_dump(),
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        """What ``record_result`` says: finished is success, no_input and error are failed."""
+        return self.state is State.FINISHED
+
+    def audio(self, document: Path) -> Path | None:
+        """The audio beside the JSON file ``document``."""
+        return document.with_name(self.file) if self.file else None

@@ -1,0 +1,113 @@
+"""Where recordings lie, and how one gets there: complete, renamed into place, its JSON beside it.
+
+``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` and ``.json``, in UTC; while it runs
+``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and ``.json``, what is to become of it.
+"""
+
+import hashlib
+import os
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from esl_record.audio.encoder import Encoder, sync_directory
+from esl_record.audio.spool import Spool
+from esl_record.recording.recording import Recording
+
+BLOCK = 1 << 16
+"""Samples copied from the spool at a time."""
+
+
+class Storage:
+    """The recordings and the spool under one data directory."""
+
+    def __init__(self, data_dir: Path, spool_dir: Path | None = None) -> None:
+        self.recordings = data_dir / "recordings"
+        self.spool_dir = spool_dir or data_dir / "spool"
+
+    def prepare(self) -> None:
+        """Makes the directories. Raises OSError."""
+        for directory in (self.recordings, self.spool_dir):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    @staticmethod
+    def new_id() -> str:
+        return str(uuid.uuid4())
+
+    def spool_path(self, recording_id: str) -> Path:
+        """What the switch is to write; absolute, since the switch runs elsewhere."""
+        return (self.spool_dir / f"{recording_id}.raw").absolute()
+
+    def document_path(self, recording: Recording) -> Path:
+        """The JSON file of a recording; its audio has the same name with the suffix of its format."""
+        began = datetime.fromtimestamp(recording.start_time, UTC)
+        return (self.recordings / f"{began:%Y/%m/%d/%H%M%S}-{recording.recording_id}.json").absolute()
+
+    def audio_path(self, recording: Recording) -> Path:
+        return self.document_path(recording).with_suffix(f".{recording.format}")
+
+    def announce(self, recording: Recording) -> None:
+        """Puts beside the spool what a later start must know to complete the recording without its call."""
+        write_whole(self.spool_path(recording.recording_id).with_suffix(".json"), recording.model_dump_json(indent=2))
+
+    def complete(self, recording: Recording, samples: int) -> Recording:
+        """Makes the audio file from the first ``samples`` of the spool, then the JSON, then drops the spool.
+
+        Gives the recording with duration, size, sha256 and file filled in. Raises OSError or SpoolError; the spool
+        is then as it was, and so is everything beside it.
+        """
+        target = self.audio_path(recording)
+        path = self.spool_path(recording.recording_id)
+        written = 0
+        with (
+            Spool(path, recording.channels) as spool,
+            Encoder(target, recording.sample_rate, recording.channels) as encoder,
+        ):
+            while written < samples:
+                block = spool.block(written, min(BLOCK, samples - written))
+                if not len(block):
+                    break
+                encoder.write(block)
+                written += len(block)
+        finished = recording.model_copy(
+            update={
+                "duration": written / recording.sample_rate,
+                "size": target.stat().st_size,
+                "sha256": _sha256(target),
+                "file": target.name,
+            }
+        )
+        self.file(finished)
+        self.drop_spool(recording)
+        return finished
+
+    def file(self, recording: Recording) -> None:
+        """Writes the recording's JSON into place."""
+        write_whole(self.document_path(recording), recording.model_dump_json(indent=2))
+
+    def drop_spool(self, recording: Recording) -> None:
+        """Removes a spool whose audio is safe elsewhere, or that was never written."""
+        path = self.spool_path(recording.recording_id)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes ``text`` to ``path`` so that at any instant the old file or the new is there whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,48 @@
+"""What a method of SWML has to work with: the call, its variables, and how a recording is made."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esl_record.esl.session import Session
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Recording
+
+RunRecorder = Callable[[RecordParams], tuple[Recording, Path | None]]
+"""Records the call in the foreground; gives the recording and where its audio lies."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call under a document."""
+
+    session: Session
+    run_recorder: RunRecorder
+    vars: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> Mapping[str, Mapping[str, Any]]:
+        """The scopes of ``${...}``: ``vars`` and ``call``; no environment is given to documents."""
+        data = self.session.data
+        return {
+            "vars": self.vars,
+            "envs": {},
+            "params": {},
+            "call": {
+                "call_id": self.session.uuid,
+                "from": data.get("Caller-Caller-ID-Number", ""),
+                "from_name": data.get("Caller-Caller-ID-Name", ""),
+                "to": data.get("Caller-Destination-Number", ""),
+                "direction": data.get("Call-Direction", ""),
+                "call_state": "answered" if self.session.answered else "created",
+                "type": "sip",
+            },
+        }
+
+    def publish(self, **values: str) -> None:
+        """Sets variables of the document and of the channel. A call that has gone keeps the document's alone."""
+        self.vars.update(values)
+        for name, value in values.items():
+            if self.session.live:
+                self.session.set_variable(name, value)

@@ -1,0 +1,128 @@
+"""An SWML document: its text made into sections of steps, and the folder it is looked up in."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from esl_record.errors import DocumentError
+
+SIZE_LIMIT = 512 * 1024
+"""Bytes a document may have, as SignalWire's."""
+
+VERSIONS = ("1.0.0",)
+SUFFIXES = (".yaml", ".yml", ".json")
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``{method: params}``, or a bare method name, whose ``params`` are an empty mapping."""
+
+    section: str
+    number: int
+    method: str
+    params: Any
+
+    def __str__(self) -> str:
+        return f"section {self.section}, step {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    name: str
+    sections: Mapping[str, tuple[Step, ...]]
+
+
+def parse(text: str, name: str) -> Document:
+    """The document written in ``text``, YAML or JSON. Raises DocumentError with the contract's code."""
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise DocumentError("relay_script_parse_error", f"{name}: {_first_line(error)}") from None
+    if not isinstance(tree, dict):
+        raise DocumentError("relay_script_parse_error", f"{name}: a mapping with version and sections is wanted")
+    if str(tree.get("version", "")) not in VERSIONS:
+        raise DocumentError(
+            "relay_script_version_invalid", f"{name}: version {tree.get('version')!r}: must be {' or '.join(VERSIONS)}"
+        )
+    sections = tree.get("sections")
+    if not isinstance(sections, dict):
+        raise DocumentError("relay_script_sections_missing", f"{name}: it has no sections")
+    if "main" not in sections:
+        raise DocumentError("relay_script_main_section_missing", f"{name}: it has no section main")
+    return Document(name, {str(key): _steps(name, str(key), steps) for key, steps in sections.items()})
+
+
+def _steps(name: str, section: str, steps: Any) -> tuple[Step, ...]:
+    if not isinstance(steps, list):
+        raise DocumentError("relay_script_section_code_missing", f"{name}: section {section} is no list of steps")
+    return tuple(_step(name, section, number, step) for number, step in enumerate(steps, 1))
+
+
+def _step(name: str, section: str, number: int, step: Any) -> Step:
+    if isinstance(step, str):
+        return Step(section, number, step, {})
+    if isinstance(step, dict) and len(step) == 1:
+        ((method, params),) = step.items()
+        return Step(section, number, str(method), {} if params is None else params)
+    raise DocumentError(
+        "relay_script_parse_error",
+        f"{name}: section {section}, step {number}: a method name or one `method: parameters` is wanted",
+    )
+
+
+class Library:
+    """Finds documents by the path of the ``socket`` action: in ``folder``, else among those built in."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def load(self, path: str) -> Document:
+        """The document named ``path``. Raises DocumentError; it names where it was looked for."""
+        if not _NAME.match(path) or ".." in path:
+            raise DocumentError(
+                "relay_script_parse_error",
+                f"no document named {path[:80]!r}: name one after the port, as in `socket 127.0.0.1:8084/voicemail`",
+            )
+        text = self._text(path)
+        if text is None:
+            looked = f"in {self.folder} or " if self.folder else ""
+            raise DocumentError(
+                "relay_script_parse_error",
+                f"no document {path}: not {looked}among the built-in {', '.join(built_in())}",
+            )
+        if len(text) > SIZE_LIMIT:
+            raise DocumentError("relay_script_parse_error", f"{path}: larger than {SIZE_LIMIT} bytes")
+        try:
+            return parse(text.decode(), path)
+        except UnicodeDecodeError:
+            raise DocumentError("relay_script_parse_error", f"{path}: is no UTF-8 text") from None
+
+    def _text(self, path: str) -> bytes | None:
+        for suffix in ("", *SUFFIXES) if Path(path).suffix in SUFFIXES else SUFFIXES:
+            if self.folder is not None and (found := self.folder / f"{path}{suffix}").is_file():
+                try:
+                    with found.open("rb") as file:
+                        return file.read(SIZE_LIMIT + 1)
+                except OSError as error:
+                    raise DocumentError("relay_script_parse_error", f"{found}: {error.strerror}") from error
+        if path in built_in():
+            return resources.files(__package__).joinpath("documents", f"{path}.yaml").read_bytes()
+        return None
+
+
+def built_in() -> list[str]:
+    """Names of the documents that come with the package."""
+    folder = resources.files(__package__).joinpath("documents")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def _first_line(error: Exception) -> str:
+    """What a YAML error says, in one line, with its place."""
+    return " ".join(str(error).split())[:200]
