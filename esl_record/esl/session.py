@@ -102,6 +102,18 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         finally:
             self._executing.pop(event_uuid, None)
 
+    def call_command(
+        self, app_name: str, app_args: str | None = None, block: bool = False, response_timeout: float | None = None
+    ) -> wire.Event | wire.Frame:
+        if block:
+            return self.execute(app_name, app_args or "", timeout=response_timeout or EXECUTE_LIMIT)
+        self._check_live()
+        return self._request(wire.execute(app_name, app_args or "", str(_uuid.uuid4())))
+
+    def register_expected_event(self, *_: object) -> NoReturn:
+        # greenswitch's way of waiting takes any completion of an application of that name for its own.
+        raise NotImplementedError("completions are matched by Event-UUID: use execute")
+
     def answer(self) -> None:
         """Answers the call if that has not been done."""
         if not self.answered:
