@@ -15,6 +15,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--switch",
         choices=("standin", "freeswitch"),
-        default=None,
-        help="run the whole-call tests against this switch only; without it against every one there is",
+        default="standin",
+        help="which switch the whole-call tests run against; freeswitch must be on PATH",
     )

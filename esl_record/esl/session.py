@@ -8,6 +8,7 @@ from typing import NoReturn
 import gevent
 from gevent import socket
 from gevent.event import AsyncResult
+from gevent.event import Event as Flag
 from greenswitch.esl import OutboundSession
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
@@ -36,6 +37,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.address = address
         self.data: Mapping[str, str] = {}
         self.hangup_cause: str | None = None
+        self._over = Flag()
         self._executing: dict[str, AsyncResult[wire.Event]] = {}
         super().__init__(sock, timeout=timeout)
 
@@ -137,9 +139,13 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.api(f"sched_hangup +{max(1, round(min(seconds, 1e9)))} {self.uuid} ALLOTTED_TIMEOUT")
 
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
-        """Hangs up at once, whatever the call is doing; the ``hangup`` application would wait for its turn."""
+        """Hangs up, whatever the call is doing; the ``hangup`` application would wait for its turn.
+
+        Returns once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
+        """
         if self.live:
             self._request(wire.hangup(cause))
+            self._over.wait(self.timeout)
 
     def uuid_break(self) -> None:
         """Ends what is playing."""
@@ -224,6 +230,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             self.data = {**self.data, "Answer-State": "answered"}
         elif event.name == "CHANNEL_HANGUP":
             self.hangup_cause = event.get("Hangup-Cause", "UNKNOWN")
+            self._over.set()
         elif event.name == "CHANNEL_HANGUP_COMPLETE":
             # What was queued behind the hang-up will never complete.
             self._end_executions()
@@ -235,6 +242,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             self._end_executions()
 
     def _lost(self) -> None:
+        self._over.set()
         self._end_executions()
         super()._lost()
 

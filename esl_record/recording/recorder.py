@@ -18,6 +18,7 @@ from esl_record.recording import machine as m
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Party, PauseTime, Recording
 from esl_record.recording.storage import Storage
+from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 
 log = logging.getLogger(__name__)
@@ -176,11 +177,14 @@ class Recorder:
 
     def _hear(self, track: Track) -> None:
         for at, speaking in track.take_changes():
-            self._feed(m.SpeechStarted(at) if speaking else m.SpeechEnded(at))
             if speaking:
                 self._speech.append((at, at))
+                self._feed(m.SpeechStarted(at))
             elif self._speech:
-                self._speech[-1] = (self._speech[-1][0], at)
+                start = self._speech[-1][0]
+                end = max(start + 1, at - round(TAIL * self._recording.sample_rate))
+                self._speech[-1] = (start, end)
+                self._feed(m.SpeechEnded(end))
         self._feed(m.Audio(track.decided))
         if track.error is not None:
             self._feed(m.TapFailed(track.decided, str(track.error)))

@@ -2,7 +2,7 @@
 
 import logging
 
-from esl_record.errors import DocumentError
+from esl_record.errors import CommandRefused, DocumentError
 from esl_record.recording.params import ParameterError
 from esl_record.swml.call import Call
 from esl_record.swml.document import Document, Step
@@ -45,3 +45,5 @@ def _perform(step: Step, call: Call) -> None:
         METHODS[step.method](call, substitute(step.params, call.scopes))
     except ParameterError as error:
         raise DocumentError("relay_script_method_parameter_invalid_value", str(error)) from error
+    except CommandRefused as error:
+        raise DocumentError("relay_script_method_execute_failed", f"{step.method}: {error}") from error

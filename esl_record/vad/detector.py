@@ -17,6 +17,9 @@ Floats = NDArray[np.float32]
 OPERATING_POINT = 44.0
 """The sensitivity at which silence and speech are told apart best."""
 
+TAIL = 0.22
+"""Seconds by which the smoothing lets a decision for speech outlast the voice: the median over clean calls."""
+
 _VOICE_BANDS = 10  # up to 1.3 kHz: where voicing is heard
 _MARGIN, _RANGE = 6.0, 6.0  # dB: a band stands out from the first on, fully at that much more
 _SMOOTHING = np.float32(1 - np.exp(-0.02 / 0.15))  # first order, 150 ms

@@ -24,10 +24,10 @@ _CAUSES = {
 
 
 class AnswerParams(BaseModel):
-    """``max_duration``: seconds after which the switch hangs up."""
+    """``max_duration``: seconds after which the switch hangs up, 0 = never."""
 
     model_config = ConfigDict(extra="forbid")
-    max_duration: Seconds = 14400.0
+    max_duration: Seconds = 0.0
 
 
 class HangupParams(BaseModel):

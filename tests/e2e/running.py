@@ -1,0 +1,89 @@
+"""The service as a process, its documents, and what it has recorded."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gevent
+import yaml
+from gevent import socket
+
+from esl_record.recording.catalog import Catalog
+from esl_record.recording.recording import Recording
+
+PATIENCE = 20.0
+"""Seconds of wall time a test waits for what must come."""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+class RunningService:
+    """``esl-record serve`` under ``folder``. ``speed``: how much faster than real time its calls run."""
+
+    def __init__(self, folder: Path, *, speed: float = 1.0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.data = folder / "data"
+        self.documents = folder / "documents"
+        self.documents.mkdir(exist_ok=True)
+        self.address = ("127.0.0.1", free_port())
+        self.settings: dict[str, object] = {"tick": 0.1 / speed}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        log = self.folder / "log"
+        return log.read_text() if log.exists() else ""
+
+    def start(self) -> None:
+        """Starts and waits until it listens. What an earlier run logged stays in the log."""
+        arguments = {
+            "data-dir": self.data,
+            "documents": self.documents,
+            "listen": f"{self.address[0]}:{self.address[1]}",
+            **{name.replace("_", "-"): value for name, value in self.settings.items()},
+        }
+        command = [sys.executable, "-m", "esl_record", "serve", "-v"]
+        command += [f"--{name}={value}" for name, value in arguments.items()]
+        with (self.folder / "log").open("ab") as log:
+            before = log.tell()
+            self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "PYTHONWARNINGS": "error"})
+        self.wait(lambda: "listening on" in self.log[before:], "the service to listen")
+
+    def stop(self) -> int:
+        """SIGTERM; gives the exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(PATIENCE)
+
+    def wait(self, condition: Any, what: str) -> Any:
+        """Waits until ``condition()`` is true and gives it."""
+        with gevent.Timeout(PATIENCE, AssertionError(f"waited in vain for {what}; log:\n{self.log[-3000:]}")):
+            while not (result := condition()):
+                assert self.process is None or self.process.poll() is None, f"the service died:\n{self.log[-3000:]}"
+                gevent.sleep(0.02)
+        return result
+
+    def document(self, name: str, *steps: object) -> str:
+        """Puts a document into the documents folder; gives its name."""
+        tree = {"version": "1.0.0", "sections": {"main": list(steps)}}
+        (self.documents / f"{name}.yaml").write_text(yaml.safe_dump(tree))
+        return name
+
+    def recordings(self, call_id: str) -> list[tuple[Path, Recording]]:
+        """The recordings of a call, with their JSON files."""
+        return [entry for entry in Catalog(self.data / "recordings") if entry[1].call_id == call_id]
+
+    def spooled(self) -> list[str]:
+        return sorted(path.name for path in (self.data / "spool").glob("*"))
