@@ -267,7 +267,9 @@ class Recorder:
             }
         )
         self._recording = _off_hub(lambda: self._keep(recording, min(end.at, self._size())))
-        level = logging.ERROR if self._recording.state is m.State.ERROR else logging.INFO
+        # Where nothing was recorded of a call that lives, whoever asked for the recording tells why.
+        failed = self._recording.state is m.State.ERROR and (self._recording.file or not self._session.live)
+        level = logging.ERROR if failed else logging.INFO
         log.log(level, "%s: recording %s", self._session.label, summary(self._recording))
         return self._recording
 

@@ -1,0 +1,213 @@
+"""Switches, disks and peers that misbehave: one clear line, a defined state, no audio lost, the next call served."""
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gevent import socket
+from phones import Dialled, Ended, StandInPhone
+from running import RunningService
+from test_record import LIMITS
+from test_record import said as a_voice
+
+from esl_record.audio.spool import Spool
+from esl_record.recording.machine import EndReason, State
+from esl_record.recording.recording import Recording
+from esl_record.standin.caller import Caller
+from esl_record.standin.faults import Faults
+from esl_record.standin.switch import Switch
+
+PATIENCE = 20.0
+
+
+@pytest.fixture(autouse=True)
+def only_the_stand_in(switch: str) -> None:
+    if switch != "standin":
+        pytest.skip("faults are put into the stand-in")
+
+
+@pytest.fixture
+def broken(own_service: RunningService) -> Iterator[RunningService]:
+    """A service that gives up soon, for switches that are broken."""
+    own_service.settings |= {"command_timeout": 1.0, "stall_timeout": 1.5}
+    own_service.start()
+    yield own_service
+    served(own_service)
+
+
+def served(service: RunningService) -> Ended:
+    """The service still serves a call: whatever happened has harmed no other."""
+    with StandInPhone() as phone:
+        phone.service = service
+        document = service.document("healthy", "answer", {"record": {"initial_timeout": 0.5}}, "hangup")
+        live = phone.dial(Dialled(document))
+        live.call.wait(PATIENCE)  # type: ignore[attr-defined]  # the spool may hold what a fault has left
+        found = service.recordings(live.call.uuid)  # type: ignore[attr-defined]
+        assert [recording.state for _, recording in found] == [State.NO_INPUT]
+        return Ended(live.call.uuid, False, {}, found)  # type: ignore[attr-defined]
+
+
+def errors(service: RunningService) -> list[str]:
+    return [line for line in service.log.splitlines() if " ERROR " in line or "Traceback" in line]
+
+
+def only(service: RunningService) -> Recording:
+    """The one recording there is."""
+    found = list((service.data / "recordings").glob("*/*/*/*.json"))
+    assert len(found) == 1, service.log
+    return Recording.model_validate_json(found[0].read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (Faults(garbage=b"\x00\xff\xfe garbage\n\nmore\n\n"), "not a header line"),
+        (Faults(garbage=b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n\r\n\n\n"), "not a header line"),
+        (Faults(garbage=b"Content-Type: api/response\nContent-Length: -5\n\n"), "Content-Length '-5'"),
+        (Faults(garbage=b"Content-Type: api/response\nContent-Length: 99999999999\n\n"), "Content-Length"),
+        (Faults(garbage=b"Content-Type: text/html\n\n"), "unknown Content-Type"),
+        (Faults(truncate_after=1000), "inside a frame"),
+        (Faults(wrong_content_length=True), "not a header line"),
+        (Faults(deaf=True), "no answer to 'connect' within 1 s"),
+    ],
+    ids=["bytes", "http", "negative", "huge", "type", "truncated", "length", "deaf"],
+)
+def test_a_broken_wire_ends_its_call_with_one_line(broken: RunningService, faults: Faults, told: str) -> None:
+    switch = Switch(speed=30.0, faults=faults)
+    document = broken.document("any", "answer", {"record": LIMITS}, "hangup")
+    call = switch.call(broken.address, document, Caller(audio=np.zeros(8000, np.int16), gives_up_after=60))
+    broken.wait(lambda: errors(broken), "the line")
+    call.wait(PATIENCE)
+    switch.close()
+    assert len(errors(broken)) == 1, broken.log
+    assert told in errors(broken)[0]
+
+
+def record(service: RunningService, faults: Faults | None = None, **limits: float) -> tuple[Switch, "object"]:
+    switch = Switch(speed=StandInPhone.SPEED, faults=faults)
+    document = service.document("faulty", "answer", {"record": {**LIMITS, **limits}}, "hangup")
+    call = switch.call(service.address, document, Caller(audio=a_voice(30), gives_up_after=60))
+    return switch, call
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (Faults(refuse_record="-ERR Cannot record session!"), "the tap could not be started: -ERR Cannot record"),
+        (Faults(never_grow_tap=True), "the switch has written nothing for"),
+    ],
+    ids=["unwritable spool", "tap that never grows"],
+)
+def test_a_tap_without_audio_is_an_error_and_the_dialplan_takes_the_call(
+    broken: RunningService, faults: Faults, told: str
+) -> None:
+    switch, call = record(broken, faults)
+    call.wait(PATIENCE)  # type: ignore[attr-defined]
+    switch.close()
+    assert call.went_on  # type: ignore[attr-defined]
+    assert call.variables["record_result"] == "failed"  # type: ignore[attr-defined]
+    assert call.variables["script_error"] == "relay_script_method_execute_failed"  # type: ignore[attr-defined]
+    recording = only(broken)
+    assert (recording.state, recording.end_reason, recording.file) == (State.ERROR, EndReason.ERROR, "")
+    assert told in recording.error
+    assert len(errors(broken)) == 1, broken.log
+    assert told in errors(broken)[0]
+    assert broken.spooled() == []
+
+
+def test_a_tap_that_stalls_keeps_what_it_has(broken: RunningService) -> None:
+    switch, call = record(broken)
+    broken.wait(lambda: any(Path(name).suffix == ".raw" for name in broken.spooled()), "the spool")
+    broken.wait(lambda: call.position > 2.0, "two seconds of audio")  # type: ignore[attr-defined]
+    call.stall_tap()  # type: ignore[attr-defined]
+    broken.wait(lambda: errors(broken), "the line")
+    switch.close()
+    recording = only(broken)
+    assert (recording.state, recording.end_reason) == (State.ERROR, EndReason.ERROR)
+    assert "the switch has written nothing for" in recording.error
+    assert recording.duration > 1.5
+    assert recording.file
+    assert len(errors(broken)) == 1
+
+
+def test_a_switch_that_dies_leaves_a_recording_of_all_it_wrote(broken: RunningService) -> None:
+    switch, call = record(broken)
+    broken.wait(lambda: call.position > 2.0, "two seconds of audio")  # type: ignore[attr-defined]
+    call.die()  # type: ignore[attr-defined]
+    broken.wait(lambda: not broken.spooled(), "the recording")
+    switch.close()
+    recording = only(broken)
+    assert (recording.state, recording.end_reason) == (State.ERROR, EndReason.ERROR)
+    assert "event socket lost" in recording.error
+    assert recording.duration > 1.5
+
+
+def test_a_full_disk_leaves_the_spool_for_the_next_start(own_service: RunningService) -> None:
+    """Files of the service may have 40 kB: enough for its log, not for five seconds of audio."""
+    own_service.start()
+    assert own_service.process is not None
+    resource.prlimit(own_service.process.pid, resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
+    switch, call = record(own_service, max_length=5.0)
+    call.wait(PATIENCE)  # type: ignore[attr-defined]
+    own_service.wait(lambda: errors(own_service), "the line")
+    switch.close()
+    assert len(errors(own_service)) == 1, own_service.log
+    assert "the audio stays in" in errors(own_service)[0]
+    (raw,) = (own_service.data / "spool").glob("*.raw")
+    with Spool(raw, 1) as spool:
+        assert spool.size() >= 5 * 8000
+    assert list((own_service.data / "recordings").rglob("*.*")) == []
+    own_service.stop()
+    own_service.start()
+    own_service.wait(lambda: not own_service.spooled(), "the recovery")
+    recording = only(own_service)
+    assert recording.end_reason is EndReason.RECOVERED
+    assert recording.duration >= 5.0
+
+
+def test_strangers_and_idlers_hold_nothing_up(broken: RunningService) -> None:
+    idlers = [socket.create_connection(broken.address) for _ in range(50)]
+    for idler in idlers[::2]:
+        idler.close()
+    served(broken)
+    broken.wait(lambda: len(errors(broken)) >= 25, "the idlers to be given up")
+    for idler in idlers[1::2]:
+        idler.close()
+
+
+def test_a_peer_outside_the_allow_list_gets_no_word(own_service: RunningService) -> None:
+    own_service.settings["peers"] = "192.0.2.0/24"
+    own_service.start()
+    with socket.create_connection(own_service.address) as stranger:
+        stranger.settimeout(PATIENCE)
+        assert stranger.recv(100) == b""
+    assert "refused: not in the setting peers" in own_service.log
+
+
+def test_fifty_calls_at_once_all_come_out_right(own_service: RunningService) -> None:
+    """A third each says something and falls silent, presses a key, says nothing."""
+    own_service.start()
+    switch = Switch(speed=2.0)
+    document = own_service.document("burst", "answer", {"record": LIMITS}, "hangup")
+    voices = [a_voice(1.0 + 0.1 * number, lead=0.3) for number in range(5)]
+    silence = np.zeros(0, np.int16)
+    callers = [
+        [
+            (Caller(audio=voices[number % 5], gives_up_after=30), EndReason.END_SILENCE),
+            (Caller(audio=voices[number % 5], digits=((1.0, "#"),), gives_up_after=30), EndReason.TERMINATOR),
+            (Caller(audio=silence, gives_up_after=30), EndReason.INITIAL_TIMEOUT),
+        ][number % 3]
+        for number in range(50)
+    ]
+    calls = [(switch.call(own_service.address, document, caller), reason) for caller, reason in callers]
+    for call, _ in calls:
+        call.wait(PATIENCE * 2)
+    switch.close()
+    own_service.wait(lambda: not own_service.spooled(), "the spool to be emptied")
+    for call, reason in calls:
+        ((path, recording),) = own_service.recordings(call.uuid)
+        assert recording.end_reason is reason, recording
+        assert path.with_suffix(".wav").stat().st_size == recording.size
+    assert errors(own_service) == []
