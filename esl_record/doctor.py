@@ -4,6 +4,7 @@ import os
 import shlex
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,10 +13,9 @@ import soundfile
 from gevent import socket
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from esl_record.config import Settings
-from esl_record.errors import EslRecordError
+from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.storage import Storage
 
@@ -42,14 +42,14 @@ class Finding:
 
 
 def examine(settings: Settings, console: Console) -> int:
-    """Prints every finding; 0 if nothing must be mended, 1 otherwise."""
-    table = Table("", "what", "found", "how to mend", box=None)
+    """Prints every finding as it comes; 0 if nothing must be mended, 1 otherwise."""
     bad = 0
     for finding in _findings(settings):
         bad += finding.good is False
-        mark = {True: "[green]ok[/]", False: "[red]BAD[/]", None: "[yellow]--[/]"}[finding.good]
-        table.add_row(mark, escape(finding.subject), escape(finding.told), escape(finding.mend))
-    console.print(table)
+        mark = {True: "[green]ok [/]", False: "[red]BAD[/]", None: "[yellow]-- [/]"}[finding.good]
+        console.print(f"{mark} {escape(f'{finding.subject}: {finding.told}')}", highlight=False, soft_wrap=True)
+        if finding.mend:
+            console.print(f"      {escape(finding.mend)}", highlight=False, soft_wrap=True)
     console.print(f"{bad} to mend" if bad else "nothing to mend", highlight=False)
     return 1 if bad else 0
 
@@ -115,7 +115,8 @@ def _spool(switch: Inbound, folder: Path) -> Finding:
     """Lets the switch make a file in the spool folder and looks whether it can be read here."""
     subject = "spool folder, switch's side"
     probe = folder.absolute() / f".doctor-{uuid.uuid4()}"
-    switch.api(f"system touch {shlex.quote(str(probe))}")
+    with suppress(CommandRefused):  # `-ERR no reply` is what a command without output answers
+        switch.api(f"system touch {shlex.quote(str(probe))}")
     who = f"the user FreeSWITCH runs as and uid {os.getuid()}"
     if not probe.exists():
         return Finding(subject, False, f"FreeSWITCH cannot write to {folder.absolute()}", f"give {who} a group with it")

@@ -26,9 +26,12 @@ class Storage:
         self.spool_dir = spool_dir or data_dir / "spool"
 
     def prepare(self) -> None:
-        """Makes the directories. Raises OSError."""
-        for directory in (self.recordings, self.spool_dir):
-            directory.mkdir(parents=True, exist_ok=True)
+        """Makes the directories, for nobody but this user and its group. Raises OSError."""
+        self.recordings.mkdir(mode=0o750, parents=True, exist_ok=True)
+        if not self.spool_dir.exists():
+            self.spool_dir.mkdir(parents=True)
+            # The switch writes here as a user of the same group; what it makes must be that group's to be read.
+            self.spool_dir.chmod(0o2770)
 
     @staticmethod
     def new_id() -> str:
