@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 BEEP = "tone_stream://%(250,0,1000)"
 
+NARROW_BAND = 8000
+"""Samples a second where the switch names no rate."""
+
 FIRST_AUDIO = 2.0
 """Seconds within which a tap must have written something; a real one needs 20 ms."""
 
@@ -116,7 +119,6 @@ class Recorder:
             self._session.playback(BEEP)
         self._begin()
         forget = self._session.listen(self._on_event)
-        self._session.closed.rawlink(self._on_lost)
         try:
             failure = self._start_tap()
             if failure:
@@ -126,13 +128,13 @@ class Recorder:
             return self._finish()
         finally:
             forget()
-            self._session.closed.unlink(self._on_lost)
             if self.track is not None:
                 self._engine.leave(self.track)
             self._spool.close()
 
     def _begin(self) -> None:
-        rate = int(self._session.get_variable("read_rate") or 8000)
+        told = self._session.get_variable("read_rate") or ""
+        rate = int(told) if told.isascii() and told.isdigit() and int(told) else NARROW_BAND
         params = self.params
         self._machine = m.Machine(
             m.Limits(
@@ -232,6 +234,10 @@ class Recorder:
             return
         if now - since < ASK_AFTER:
             return
+        if not self._session.connected:
+            # A tap outlives its event socket, so this alone ends nothing; that it has fallen silent does.
+            self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
+            return
         if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
             self._feed(m.TapFailed(size, f"the switch has written nothing for {now - since:.1f} s"))
             return
@@ -239,7 +245,7 @@ class Recorder:
             if not self._session.exists():
                 self._feed(m.HangUp(size))
         except CallGone:
-            pass  # _on_lost has told of it
+            pass  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
             self._feed(m.TapFailed(size, str(error)))
 
@@ -310,11 +316,6 @@ class Recorder:
             self._post(lambda at: m.TapFailed(at, "the switch could not write the spool: disk full?"))
         else:
             self._post(m.Stop)
-
-    def _on_lost(self, _: object) -> None:
-        if self._session.hangup_cause is None:
-            fault = self._session.fault or "the switch closed it"
-            self._post(lambda at: m.TapFailed(at, f"event socket lost: {fault}"))
 
     def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> None:
         if not self._machine.state.final:
