@@ -16,6 +16,7 @@ from esl_record import __version__, config, logs
 from esl_record.config import Settings
 from esl_record.errors import ConfigError, EslRecordError
 from esl_record.recording.catalog import Catalog
+from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
@@ -73,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     recordings.add_argument("recording_id", nargs="?", help="for show: a recording's id, or how it begins")
     recordings.add_argument("--json", action="store_true", help="as JSON")
 
+    hear = _command(commands, "vad", _vad, (), "what would a live call have done with this audio")
+    hear.add_argument("file", type=Path, metavar="FILE", help="an audio file; its channels are mixed to one")
+    hear.add_argument("--plot", type=Path, metavar="PNG", help="draw waveform, spectrogram, score and decision")
+    hear.add_argument("--json", action="store_true", help="as JSON")
+    for name in ("input_sensitivity", "initial_timeout", "end_silence_timeout", "max_length"):
+        default = RecordParams.model_fields[name].default
+        hear.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE", help=f"as for `record` ({default:g})")
+
     _command(commands, "doctor", _doctor, _SERVE, "check this machine and the switch, and say how to mend")
     return parser
 
@@ -126,6 +135,47 @@ def _doctor(_: argparse.Namespace, settings: Settings) -> int:
     from esl_record.doctor import examine
 
     return examine(settings, Console())
+
+
+def _vad(options: argparse.Namespace, _: Settings) -> int:
+    from esl_record.audio import sound
+    from esl_record.recording.replay import replay
+
+    names = ("input_sensitivity", "initial_timeout", "end_silence_timeout", "max_length")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    params = RecordParams.of("vad", given)
+    samples, rate = sound.read(options.file)
+    try:
+        result = replay(samples, rate, params)
+    except ValueError as error:
+        raise EslRecordError(f"{options.file}: {error}") from error
+    end = result.end
+    if options.plot:
+        from esl_record.picture import draw
+
+        title = f"{options.file.name}: {end.state.value}, {end.reason.value} at {result.stopped:.2f} s"
+        draw(samples, result, params.input_sensitivity, title, options.plot)
+    if options.json:
+        told = {
+            "file": str(options.file),
+            "sample_rate": rate,
+            "length": result.length,
+            "state": end.state.value,
+            "end_reason": end.reason.value,
+            "stopped": result.stopped,
+            "speech": result.speech,
+            "parameters": {name: getattr(params, name) for name in names},
+        }
+        print(json.dumps(told, indent=2))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(escape(f"{options.file}: {result.length:.2f} s at {rate} Hz, {len(result.speech)} times speech"))
+    for start, stop in result.speech:
+        console.print(f"  speech {start:7.2f} s to {stop:7.2f} s")
+    console.print(
+        f"a live recording would have ended after {result.stopped:.2f} s: {end.state.value}, {end.reason.value}"
+    )
+    return 0
 
 
 def _recordings(options: argparse.Namespace, settings: Settings) -> int:

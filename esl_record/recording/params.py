@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, ValidationError, field_validator
 
 from esl_record.errors import EslRecordError
+from esl_record.recording.machine import Limits
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -94,9 +95,18 @@ class RecordParams(BaseModel):
         """The parameters of ``method`` as ``given``. Raises ParameterError, one clause a mistake."""
         return validated(cls, method, given)
 
-    def samples(self, seconds: float, rate: int) -> int:
-        """``seconds`` counted in samples of one channel."""
-        return round(min(seconds, _LONGEST) * rate)
+    def limits(self, rate: int) -> Limits:
+        """What ends the recording by itself, in samples at ``rate``."""
+
+        def samples(seconds: float) -> int:
+            return round(min(seconds, _LONGEST) * rate)
+
+        return Limits(
+            initial_timeout=samples(self.initial_timeout),
+            end_silence=samples(self.end_silence_timeout),
+            max_length=samples(self.max_length),
+            terminators=frozenset(self.terminators),
+        )
 
 
 def validated(model: type[M], method: str, given: Mapping[str, Any]) -> M:

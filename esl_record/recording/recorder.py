@@ -17,8 +17,8 @@ from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.recording import machine as m
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Party, PauseTime, Recording
+from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
-from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Recorder:
         self._inbox: deque[_Happening] = deque()
         self._wake = Flag()
         self._closed = Flag()
-        self._speech: list[tuple[int, int]] = []
+        self._speech = Speech(NARROW_BAND)
         self._grown = (0, 0.0)
 
     @property
@@ -135,15 +135,8 @@ class Recorder:
     def _begin(self) -> None:
         told = self._session.get_variable("read_rate") or ""
         rate = int(told) if told.isascii() and told.isdigit() and int(told) else NARROW_BAND
-        params = self.params
-        self._machine = m.Machine(
-            m.Limits(
-                initial_timeout=params.samples(params.initial_timeout, rate),
-                end_silence=params.samples(params.end_silence_timeout, rate),
-                max_length=params.samples(params.max_length, rate),
-                terminators=frozenset(params.terminators),
-            )
-        )
+        self._machine = m.Machine(self.params.limits(rate))
+        self._speech = Speech(rate)
         self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
 
     def _start_tap(self) -> str:
@@ -178,15 +171,8 @@ class Recorder:
                 self._guard(self.track)
 
     def _hear(self, track: Track) -> None:
-        for at, speaking in track.take_changes():
-            if speaking:
-                self._speech.append((at, at))
-                self._feed(m.SpeechStarted(at))
-            elif self._speech:
-                start = self._speech[-1][0]
-                end = max(start + 1, at - round(TAIL * self._recording.sample_rate))
-                self._speech[-1] = (start, end)
-                self._feed(m.SpeechEnded(end))
+        for change in self._speech.changes(track.take_changes()):
+            self._feed(change)
         self._feed(m.Audio(track.decided))
         if track.error is not None:
             self._feed(m.TapFailed(track.decided, str(track.error)))
@@ -265,7 +251,7 @@ class Recorder:
                 "terminator": end.terminator,
                 "error": end.detail,
                 "end_time": self._clock(),
-                "speech": speech_seconds(self._speech, end.at, rate),
+                "speech": self._speech.seconds(end.at),
                 "pauses": [
                     PauseTime(start=pause.start / rate, end=pause.end / rate, behavior=pause.behavior)
                     for pause in self._machine.pauses
@@ -340,12 +326,6 @@ def tap_variables(params: RecordParams) -> Mapping[str, str]:
     elif params.direction is Direction.LISTEN:
         variables["RECORD_WRITE_ONLY"] = "true"
     return variables
-
-
-def speech_seconds(spans: list[tuple[int, int]], end: int, rate: int) -> list[tuple[float, float]]:
-    """Spans of samples, the last one open if it ends where it starts, as seconds within a recording of ``end``."""
-    closed = [(start, stop if stop > start else end) for start, stop in spans]
-    return [(start / rate, min(stop, end) / rate) for start, stop in closed if start < end]
 
 
 def summary(recording: Recording) -> str:

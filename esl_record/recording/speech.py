@@ -1,0 +1,35 @@
+"""When somebody spoke: the detector's changes as events of the state machine, and as spans of the recording."""
+
+from collections.abc import Iterable, Iterator
+
+from esl_record.recording.machine import SpeechEnded, SpeechStarted
+from esl_record.vad.detector import TAIL
+
+
+class Speech:
+    """The speech of one recording; spans in samples, the last one open while somebody speaks."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._spans: list[tuple[int, int | None]] = []
+
+    def changes(self, changes: Iterable[tuple[int, bool]]) -> Iterator[SpeechStarted | SpeechEnded]:
+        """Takes the detector's changes, (sample, speaking) in turn. An end counts from where the voice ended, which
+        is ``TAIL`` before the detector's smoothing let go of it."""
+        for at, speaking in changes:
+            if speaking:
+                self._spans.append((at, None))
+                yield SpeechStarted(at)
+            elif self._spans:
+                start, _ = self._spans[-1]
+                end = max(start + 1, at - round(TAIL * self._rate))
+                self._spans[-1] = (start, end)
+                yield SpeechEnded(end)
+
+    def seconds(self, end: int) -> list[tuple[float, float]]:
+        """The spans within a recording of ``end`` samples, in seconds."""
+        return [
+            (start / self._rate, min(end if stop is None else stop, end) / self._rate)
+            for start, stop in self._spans
+            if start < end
+        ]
