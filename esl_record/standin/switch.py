@@ -1,0 +1,98 @@
+"""The stand-in switch itself: pure Python, for the demo and the tests; the service never runs it."""
+
+from __future__ import annotations
+
+import time
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_record.standin.api import Api
+from esl_record.standin.call import Call
+from esl_record.standin.caller import Caller
+from esl_record.standin.clock import FRAMES_PER_SECOND, frames
+from esl_record.standin.core import Core
+from esl_record.standin.faults import Faults
+
+# How long frames may be worked off, and how long the others then get at least, when the switch runs behind its time.
+_TURN_SECONDS = 0.004
+_PAUSE_SECONDS = 0.0001
+
+
+class Switch:
+    """Places calls and runs them all from one greenlet.
+
+    ``speed`` is how many seconds of call pass in one second of wall time (1.0 is real time). A switch that runs late
+    works off every frame it owes, so nothing that is counted in frames depends on the wall clock. With speed 0 time
+    stands still but for ``advance``.
+    """
+
+    def __init__(self, *, speed: float = 1.0, faults: Faults | None = None) -> None:
+        if speed < 0:
+            raise ValueError(f"speed {speed}: call time does not run backwards")
+        self.calls: dict[str, Call] = {}
+        self.speed = speed
+        self._core = Core(faults or Faults())
+        self._api = Api(self._core, self.calls)
+        self._active: list[Call] = []
+        self._wake = Flag()
+        self._closed = False
+        self._pacer = gevent.spawn(self._pace) if speed else None
+
+    def call(self, address: tuple[str, int], path: str, caller: Caller) -> Call:
+        """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once."""
+        if self._closed:
+            raise RuntimeError("the switch is closed")
+        call = Call(self._core, caller, self._api)
+        self.calls[call.uuid] = call
+        call.place(address, path)
+        self._active.append(call)
+        self._wake.set()
+        return call
+
+    def api(self, command: str) -> str:
+        """What the console or an inbound event socket's ``api`` answers, such as ``status`` or ``uuid_kill <uuid>``."""
+        return self._api(command)
+
+    def advance(self, seconds: float) -> None:
+        """Let call time pass, in whole frames, before anything else happens in this process."""
+        for _ in range(frames(seconds)):
+            self._tick()
+
+    def close(self) -> None:
+        """Hang up everything and stop."""
+        self._closed = True
+        if self._pacer is not None:
+            self._pacer.kill()
+        for call in self._active:
+            call.abandon()
+        self._active = []
+
+    def _pace(self) -> None:
+        started = time.monotonic()
+        while True:
+            if not self._active:
+                self._wake.clear()
+                self._wake.wait()
+                # Nobody has noticed the frames that passed meanwhile.
+                self._core.clock.frame = max(self._core.clock.frame, self._due(started))
+            turn = time.monotonic()
+            while self._core.clock.frame < self._due(started):
+                self._tick()
+                if time.monotonic() - turn > _TURN_SECONDS:
+                    gevent.sleep(_PAUSE_SECONDS)
+                    turn = time.monotonic()
+            next_frame = started + (self._core.clock.frame + 1) / (FRAMES_PER_SECOND * self.speed)
+            gevent.sleep(max(next_frame - time.monotonic(), _PAUSE_SECONDS))
+
+    def _due(self, started: float) -> int:
+        return int((time.monotonic() - started) * self.speed * FRAMES_PER_SECOND)
+
+    def _tick(self) -> None:
+        self._core.clock.frame += 1
+        for call in self._active:
+            try:
+                call.tick()
+            except Exception as error:
+                call.fail(error)
+        self._active = [call for call in self._active if call.alive or call.lingers]
