@@ -94,8 +94,9 @@ class Recorder:
 
     @property
     def position(self) -> float:
-        """Seconds of audio so far."""
-        return self.track.position / self._recording.sample_rate if self.track else 0.0
+        """Seconds of audio so far; at the end, of the recording."""
+        at = self._machine.end.at if self._machine.end else self.track.position if self.track else 0
+        return at / (self._recording.sample_rate or NARROW_BAND)
 
     # ---- from outside
 

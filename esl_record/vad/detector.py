@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 OPERATING_POINT = 44.0
 """The sensitivity at which silence and speech are told apart best."""
 
-TAIL = 0.22
+TAIL = 0.27
 """Seconds by which the smoothing lets a decision for speech outlast the voice: the median over clean calls."""
 
 _VOICE_BANDS = 10  # up to 1.3 kHz: where voicing is heard

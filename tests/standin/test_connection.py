@@ -38,6 +38,13 @@ def test_the_path_is_told_as_a_variable(bench):
     assert bench.client.told[0]["variable_socket_path"] == "voicemail"
 
 
+def test_a_caller_name_cannot_add_a_header(bench):
+    bench.place(Caller(say(0.1), name="Ann\nX-Injected: yes"))
+    headers = dict(bench.client.told[0].headers)
+    assert headers["Channel-Caller-ID-Name"] == "Ann%0AX-Injected%3A%20yes"
+    assert "X-Injected" not in headers
+
+
 def test_when_the_service_goes_the_call_stays_parked_and_its_file_grows(bench, call, tmp_path):
     bench.record(tmp_path / "a.raw", "RECORD_READ_ONLY=true")
     bench.client.socket.close()
