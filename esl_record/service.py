@@ -162,7 +162,8 @@ class Service:
     def _recover(self, recovery: Recovery, left: list[Path]) -> None:
         """Completes what an earlier run left; a call that outlived it may still be writing."""
         while left:
-            gevent.get_hub().threadpool.apply(lambda: list(recovery.run(left)))
+            for _ in recovery.run(left):
+                pass  # each tells of itself
             gevent.sleep(_RECOVERY_PAUSE)
 
     def _prepare(self) -> None:

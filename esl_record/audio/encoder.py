@@ -1,13 +1,19 @@
 """A recording's audio file, written block by block under a temporary name and renamed into place complete."""
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import soundfile
+from gevent.monkey import get_original
 from numpy.typing import NDArray
+
+_OPENING: AbstractContextManager[bool] = get_original("_thread", "allocate_lock")()
+"""soundfile opens files under a lock of its class, which gevent may have patched: such a lock does not pass between the
+threads that encode, and one of two that meet there waits for ever. A native one in front keeps them from meeting."""
 
 
 class Encoder:
@@ -24,9 +30,10 @@ class Encoder:
         self._file: soundfile.SoundFile | None = None
         self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
-            self._file = soundfile.SoundFile(
-                self._descriptor, "w", rate, channels, "PCM_16", format="WAV", closefd=False
-            )
+            with _OPENING:
+                self._file = soundfile.SoundFile(
+                    self._descriptor, "w", rate, channels, "PCM_16", format="WAV", closefd=False
+                )
         except soundfile.SoundFileError as error:
             self._discard()
             raise OSError(f"{path}: {error}") from error

@@ -5,15 +5,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
-import gevent
 from gevent.event import Event as Flag
 
 from esl_record.audio.spool import Spool
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event as SwitchEvent
+from esl_record.hub import off_hub
 from esl_record.recording import machine as m
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Party, PauseTime, Recording
@@ -22,8 +21,6 @@ from esl_record.recording.storage import Storage
 from esl_record.vad.engine import Engine, Track
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 BEEP = "tone_stream://%(250,0,1000)"
 
@@ -143,7 +140,7 @@ class Recorder:
     def _start_tap(self) -> str:
         """Why the tap could not be started, empty if it was."""
         try:
-            _off_hub(lambda: self._storage.announce(self._recording))
+            off_hub(lambda: self._storage.announce(self._recording))
             self._session.start_tap(str(self._path), tap_variables(self.params))
         except (OSError, CommandRefused, CommandTimeout) as error:
             return f"the tap could not be started: {error}"
@@ -259,7 +256,7 @@ class Recorder:
                 ],
             }
         )
-        self._recording = _off_hub(lambda: self._keep(recording, min(end.at, self._size())))
+        self._recording = off_hub(lambda: self._keep(recording, min(end.at, self._size())))
         # Where nothing was recorded of a call that lives, whoever asked for the recording tells why.
         failed = self._recording.state is m.State.ERROR and (self._recording.file or not self._session.live)
         level = logging.ERROR if failed else logging.INFO
@@ -334,9 +331,3 @@ def summary(recording: Recording) -> str:
     why = recording.end_reason.value if recording.end_reason else "?"
     told = f" ({recording.error})" if recording.error else ""
     return f"{recording.recording_id}: {recording.state.value}, {why}, {recording.duration:.2f} s{told}"
-
-
-def _off_hub(work: Callable[[], T]) -> T:
-    """Runs what waits for a disk on a thread, so that other calls do not wait with it."""
-    result: T = gevent.get_hub().threadpool.apply(work)
-    return result

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from esl_record.audio.spool import Spool
 from esl_record.errors import SpoolError
+from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
@@ -73,6 +74,6 @@ class Recovery:
                 "end_time": path.stat().st_mtime,
             }
         )
-        done = self._storage.complete(done, samples)
-        log.info("recording %s recovered: %.2f s", done.recording_id, done.duration)
-        return done
+        completed = off_hub(lambda: self._storage.complete(done, samples))
+        log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
+        return completed

@@ -196,7 +196,7 @@ def test_fifty_calls_at_once_all_come_out_right(own_service: RunningService) -> 
     callers = [
         [
             (Caller(audio=voices[number % 5], gives_up_after=30), EndReason.END_SILENCE),
-            (Caller(audio=voices[number % 5], digits=((1.0, "#"),), gives_up_after=30), EndReason.TERMINATOR),
+            (Caller(audio=a_voice(8.0), digits=((4.0, "#"),), gives_up_after=30), EndReason.TERMINATOR),
             (Caller(audio=silence, gives_up_after=30), EndReason.INITIAL_TIMEOUT),
         ][number % 3]
         for number in range(50)
