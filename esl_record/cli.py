@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from esl_record import __version__, config, logs
 from esl_record.config import Settings
@@ -181,7 +182,10 @@ def _vad(options: argparse.Namespace, _: Settings) -> int:
 def _recordings(options: argparse.Namespace, settings: Settings) -> int:
     catalog = Catalog(Storage(settings.data_dir, settings.spool_dir).recordings)
     if options.action == "show":
-        found = catalog.find(options.recording_id or "")
+        if not options.recording_id:
+            print("esl-record: recordings show: which one? Give a recording's id, or how it begins", file=sys.stderr)
+            return 2
+        found = catalog.find(options.recording_id)
         if found is None:
             print(f"esl-record: no one recording begins with {options.recording_id!r}", file=sys.stderr)
             return 1
@@ -203,7 +207,7 @@ def _described(path: Path, recording: Recording) -> dict[str, object]:
     return {**recording.model_dump(mode="json"), "path": str(audio) if audio else ""}
 
 
-def _row(path: Path, recording: Recording) -> list[str]:
+def _row(path: Path, recording: Recording) -> list[Text]:
     start = datetime.fromtimestamp(recording.start_time, UTC)
     texts = (
         recording.recording_id[:8],
@@ -215,4 +219,4 @@ def _row(path: Path, recording: Recording) -> list[str]:
         f"{recording.duration:.2f}",
         str(recording.audio(path) or ""),
     )
-    return [escape(logs.one_line(text)) for text in texts]
+    return [Text(logs.one_line(text)) for text in texts]

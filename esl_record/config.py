@@ -6,7 +6,6 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -15,6 +14,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from esl_record import yamltree
 from esl_record.errors import ConfigError
 
 PREFIX = "ESL_RECORD_"
@@ -49,7 +49,7 @@ def _without_space(path: Path | None) -> Path | None:
     return path
 
 
-Address = Annotated[tuple[str, int], BeforeValidator(parse_address)]
+Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SwitchPath = Annotated[Path, AfterValidator(_without_space)]
 
@@ -113,14 +113,21 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(file.read_bytes()) or {}
+        tree = yamltree.read(file.read_bytes().decode()) or {}
     except OSError as error:
         raise ConfigError(f"settings file {file}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"settings file {file}: {' '.join(str(error).split())[:200]}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"settings file {file}: is no UTF-8 text") from None
+    except yamltree.TreeError as error:
+        raise ConfigError(f"settings file {file}: {error}") from None
     if not isinstance(tree, dict):
         raise ConfigError(f"settings file {file}: lines of `setting: value` are wanted")
-    return {str(name): value for name, value in tree.items()}
+    for name in tree:
+        # pydantic would take Capacity for capacity, and let it win over environment and flag.
+        if name not in Settings.model_fields:
+            known = ", ".join(Settings.model_fields)
+            raise ConfigError(f"setting {str(name)[:80]} (settings file {file}): unknown; known are {known}")
+    return tree
 
 
 def _complaint(mistake: Any, given: Mapping[str, Any], environment: set[str], file: Path | None) -> str:
@@ -131,8 +138,6 @@ def _complaint(mistake: Any, given: Mapping[str, Any], environment: set[str], fi
         source = f"environment variable {PREFIX}{name.upper()}"
     else:
         source = f"settings file {file}"
-    if mistake["type"] == "extra_forbidden":
-        return f"setting {name} ({source}): unknown; known are {', '.join(Settings.model_fields)}"
     reason = mistake["msg"].removeprefix("Value error, ")
     shown = "***" if "password" in name else repr(str(mistake["input"])[:80])
     return f"setting {name} = {shown} ({source}): {reason}"

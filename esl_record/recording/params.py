@@ -18,6 +18,9 @@ _LONGEST = 1e9
 """Seconds past which a time means never; keeps sample counts within 64 bits at any rate."""
 
 
+_CODES = {"extra_forbidden": "undefined", "missing": "missing"}
+
+
 class Format(StrEnum):
     WAV = "wav"
     MP3 = "mp3"
@@ -31,7 +34,14 @@ class Direction(StrEnum):
 
 
 class ParameterError(EslRecordError):
-    """A parameter is unknown, of the wrong type or out of range; the text names method, parameter, value, allowed."""
+    """A parameter is unknown, of the wrong type or out of range; the text names method, parameter, value, allowed.
+
+    ``code`` is the end of the contract's code: ``undefined``, ``missing`` or ``invalid_value``.
+    """
+
+    def __init__(self, message: str, code: str = "invalid_value") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def _number(value: object) -> object:
@@ -114,15 +124,17 @@ def validated(model: type[M], method: str, given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
+        mistakes = error.errors(include_url=False)
         raise ParameterError(
-            "; ".join(_complaint(model, method, dict(given), mistake) for mistake in error.errors(include_url=False))
+            "; ".join(_complaint(model, method, dict(given), mistake) for mistake in mistakes),
+            _CODES.get(mistakes[0]["type"], "invalid_value"),
         ) from None
 
 
 def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mistake: Any) -> str:
     name = ".".join(str(part) for part in mistake["loc"]) or "parameters"
     if mistake["type"] == "extra_forbidden":
-        return f"{method}: unknown parameter {name!r}; known are {', '.join(model.model_fields)}"
+        return f"{method}: unknown parameter {name[:80]!r}; known are {', '.join(model.model_fields)}"
     if mistake["type"] == "missing":
         return f"{method}: parameter {name!r} is missing"
     reason = mistake["msg"].removeprefix("Value error, ")

@@ -19,6 +19,7 @@ from esl_record.recording.recording import Party, PauseTime, Recording
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
 from esl_record.vad.engine import Engine, Track
+from esl_record.vad.features import hop_of
 
 log = logging.getLogger(__name__)
 
@@ -140,18 +141,18 @@ class Recorder:
     def _start_tap(self) -> str:
         """Why the tap could not be started, empty if it was."""
         try:
+            hop_of(self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
             self._session.start_tap(str(self._path), tap_variables(self.params))
-        except (OSError, CommandRefused, CommandTimeout) as error:
+        except (OSError, ValueError, CommandRefused, CommandTimeout) as error:
             return f"the tap could not be started: {error}"
         except CallGone:
             self._storage.drop_spool(self._recording)
             raise
         self._recording = self._recording.model_copy(update={"start_time": self._clock()})
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
-        self.track = self._engine.join(
-            self._spool, self._recording.sample_rate, legs, self.params.input_sensitivity, self._wake.set
-        )
+        rate = self._recording.sample_rate
+        self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
         return ""
 
@@ -213,14 +214,16 @@ class Recorder:
         now, size = time.monotonic(), self._size()
         last, since = self._grown
         paused = self._machine.state is m.State.PAUSED
+        silent = now - since >= ASK_AFTER
+        if not self._session.connected and (silent or paused):
+            # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or
+            # that nobody can resume it any more.
+            self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
+            return
         if size > last or paused:
             self._grown = (size, now)
             return
-        if now - since < ASK_AFTER:
-            return
-        if not self._session.connected:
-            # A tap outlives its event socket, so this alone ends nothing; that it has fallen silent does.
-            self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
+        if not silent:
             return
         if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
             self._feed(m.TapFailed(size, f"the switch has written nothing for {now - since:.1f} s"))

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from esl_record.audio.spool import Spool
 from esl_record.errors import SpoolError
 from esl_record.hub import off_hub
@@ -47,7 +45,8 @@ class Recovery:
                     self._storage.drop_spool(recording)
                 else:
                     yield self._complete(recording)
-            except (OSError, ValidationError, SpoolError) as error:
+            except (OSError, SpoolError, ValueError, ArithmeticError) as error:
+                # ValueError: a ValidationError too; all else is what numbers of a damaged file lead to.
                 if path in left:
                     left.remove(path)
                 log.error("%s stays: it cannot be completed: %s", path, str(error).splitlines()[0])

@@ -7,12 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from esl_record import yamltree
 from esl_record.errors import DocumentError
 
 SIZE_LIMIT = 512 * 1024
 """Bytes a document may have, as SignalWire's."""
+
+NAME_LIMIT = 200
+"""Characters a document's name may have; a file name has 255 bytes."""
 
 VERSIONS = ("1.0.0",)
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -42,9 +44,9 @@ class Document:
 def parse(text: str, name: str) -> Document:
     """The document written in ``text``, YAML or JSON. Raises DocumentError with the contract's code."""
     try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise DocumentError("relay_script_parse_error", f"{name}: {_first_line(error)}") from None
+        tree = yamltree.read(text)
+    except yamltree.TreeError as error:
+        raise DocumentError("relay_script_parse_error", f"{name}: {error}") from None
     if not isinstance(tree, dict):
         raise DocumentError("relay_script_parse_error", f"{name}: a mapping with version and sections is wanted")
     if str(tree.get("version", "")) not in VERSIONS:
@@ -85,7 +87,7 @@ class Library:
 
     def load(self, path: str) -> Document:
         """The document named ``path``. Raises DocumentError; it names where it was looked for."""
-        if not _NAME.match(path) or ".." in path:
+        if not _NAME.match(path) or ".." in path or len(path) > NAME_LIMIT:
             raise DocumentError(
                 "relay_script_parse_error",
                 f"no document named {path[:80]!r}: name one after the port, as in `socket 127.0.0.1:8084/voicemail`",
@@ -121,8 +123,3 @@ def built_in() -> list[str]:
     """Names of the documents that come with the package."""
     folder = resources.files(__package__).joinpath("documents")
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def _first_line(error: Exception) -> str:
-    """What a YAML error says, in one line, with its place."""
-    return " ".join(str(error).split())[:200]

@@ -1,12 +1,12 @@
 """``${path}`` and ``%{path}`` in the strings of a document. Pure; what comes out is never looked into again."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from esl_record.errors import DocumentError
 
-_REFERENCE = re.compile(r"[$%]\{([^{}]*)\}")
+_OPENING = re.compile(r"[$%]\{")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*\Z")
 _STEP = re.compile(r"\w+")
 
@@ -21,15 +21,38 @@ def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
     value is the empty string. Raises DocumentError for what is no plain path.
     """
     if isinstance(value, str):
-        whole = _REFERENCE.fullmatch(value)
-        if whole:
-            return resolve(whole[1], scopes)
-        return _REFERENCE.sub(lambda found: _text(resolve(found[1], scopes)), value)
+        parts = list(_parts(value, scopes))
+        return parts[0] if len(parts) == 1 else "".join(_text(part) for part in parts)
     if isinstance(value, Mapping):
         return {key: substitute(item, scopes) for key, item in value.items()}
     if isinstance(value, list):
         return [substitute(item, scopes) for item in value]
     return value
+
+
+def _parts(text: str, scopes: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
+    """The stretches of ``text`` between references, and what the references stand for."""
+    at = 0
+    while opening := _OPENING.search(text, at):
+        closing = _closing(text, opening.end())
+        if closing < 0:
+            break
+        if opening.start() > at:
+            yield text[at : opening.start()]
+        yield resolve(text[opening.end() : closing], scopes)
+        at = closing + 1
+    if at < len(text) or not text:
+        yield text[at:]
+
+
+def _closing(text: str, start: int) -> int:
+    """Where the brace opened before ``start`` closes, -1 if nowhere."""
+    depth = 1
+    for at in range(start, len(text)):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if not depth:
+            return at
+    return -1
 
 
 def resolve(path: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -52,7 +75,7 @@ def _walk(value: Any, steps: list[str]) -> Any:
     for step in steps:
         if isinstance(value, Mapping):
             value = value.get(step, "")
-        elif isinstance(value, list) and step.isascii() and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and step.isascii() and step.isdigit() and float(step) < len(value):
             value = value[int(step)]
         else:
             return ""

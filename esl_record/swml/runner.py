@@ -44,6 +44,6 @@ def _perform(step: Step, call: Call) -> None:
     try:
         METHODS[step.method](call, substitute(step.params, call.scopes))
     except ParameterError as error:
-        raise DocumentError("relay_script_method_parameter_invalid_value", str(error)) from error
+        raise DocumentError(f"relay_script_method_parameter_{error.code}", str(error)) from error
     except CommandRefused as error:
         raise DocumentError("relay_script_method_execute_failed", f"{step.method}: {error}") from error

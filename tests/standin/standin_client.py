@@ -10,6 +10,8 @@ from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
+REPLIES = ("command/reply", "api/response")
+
 
 class Said(NamedTuple):
     """One frame the switch sent: an event's name or a frame's content type, its headers in order, its body."""
@@ -91,11 +93,10 @@ class Client:
 
     def command(self, command: str) -> str:
         """Send a command; its answer."""
-        self.hear()
         before = len(self.received)
         self.send(command)
         self.hear(2.0)
-        return frames(self.received[before:])[0].reply
+        return next(said.reply for said in frames(self.received[before:]) if said.kind in REPLIES)
 
     def execute(self, application: str, argument: str = "", **headers: str) -> str:
         lines = ["sendmsg", "call-command: execute", f"execute-app-name: {application}"]

@@ -25,7 +25,7 @@ RINGS: dict[str, tuple[tuple[int, int, str], ...]] = {
 LONGEST_RING = 300.0
 """Seconds; the switch makes the whole tone in memory before it plays it."""
 
-_STREAM = re.compile(r"(?:tone_stream://(?!path=)|silence_stream://)[ -~]+\Z")
+_STREAM = re.compile(r"(?:tone_stream://(?!(?i:path=))|silence_stream://)[ -~]+\Z")
 _DURATION = re.compile(r"\d{1,6}(?:\.\d+)?\Z")
 
 
@@ -42,7 +42,7 @@ def play(call: Call, params: Any) -> None:
     """Plays one URL or several in turn."""
     given = validated(PlayParams, "play", mapping("play", params, "url"))
     if (given.url is None) == (given.urls is None):
-        raise ParameterError("play: one of url and urls is wanted")
+        raise ParameterError("play: one of url and urls is wanted", "missing" if given.url is None else "invalid_value")
     # All are looked at before the first is heard.
     sounds = [playable(url) for url in given.urls or [given.url or ""]]
     if given.auto_answer:
@@ -82,12 +82,13 @@ def _ring(url: str, rest: str) -> str:
     duration, _, country = rest.rpartition(":")
     cadence = RINGS.get(country.lower())
     once = sum(on + off for on, off, _ in cadence or ()) / 1000
-    if cadence is None or not _DURATION.match(duration or "1") or float(duration or "1") > LONGEST_RING:
+    lasts = duration or str(once)
+    if cadence is None or not _DURATION.match(lasts) or not 0.001 <= float(lasts) <= LONGEST_RING:
         raise ParameterError(
             f"play: url = {url[:80]!r}: ring:[seconds:]country, up to {LONGEST_RING:g} s, "
             f"country of {', '.join(sorted(RINGS))}"
         )
-    left = round(1000 * (float(duration) if duration else once))
+    left = round(1000 * float(lasts))
     tones = []
     while left > 0:
         for on, off, hertz in cadence:
@@ -99,7 +100,10 @@ def _ring(url: str, rest: str) -> str:
 
 def _path(url: str) -> str | None:
     """A plain path, or an http address as it is; None where ``url`` is neither."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     if parts.scheme in ("http", "https") and parts.netloc and url.isprintable() and " " not in url:
         return url
     path = unquote(parts.path) if parts.scheme == "file" and not parts.netloc else url

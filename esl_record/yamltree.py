@@ -1,0 +1,62 @@
+"""YAML and JSON from outside, made into plain values, or refused before it can do harm."""
+
+import json
+from typing import Any
+
+import yaml
+
+from esl_record.errors import EslRecordError
+
+NODES = 100_000
+"""Values a text may stand for, aliases counted as often as they are used; the largest document fits ten times."""
+
+DEPTH = 100
+
+
+class TreeError(EslRecordError):
+    """A text that is no YAML, or too much of it. The message has the line but none of the text: it may be secret."""
+
+
+def read(text: str) -> Any:
+    """What ``text`` says. Raises TreeError."""
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        try:
+            return json.loads(text.lstrip("\ufeff"))
+        except (json.JSONDecodeError, RecursionError):
+            pass  # YAML may begin with a brace too, and says more of what is wrong
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _weight(node, {}, 0) > NODES:
+                raise TreeError(f"its aliases stand for more than {NODES} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise TreeError(f"{place}{error.problem or 'no YAML'}") from None
+    except yaml.reader.ReaderError as error:
+        raise TreeError(f"character {error.position}: {error.reason}") from None
+    except RecursionError:
+        raise TreeError(f"nested deeper than {DEPTH}") from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
+        # What PyYAML lets through of a value its tag does not fit, `!!int ""` or the 99th of a month.
+        raise TreeError("a value that its type does not fit") from None
+
+
+def _weight(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values ``node`` stands for."""
+    if depth > DEPTH:
+        raise TreeError(f"nested deeper than {DEPTH}, or within itself")
+    if id(node) not in known:
+        weight = 1
+        if isinstance(node, yaml.SequenceNode):
+            weight += sum(_weight(item, known, depth + 1) for item in node.value)
+        elif isinstance(node, yaml.MappingNode):
+            weight += sum(_weight(part, known, depth + 1) for pair in node.value for part in pair)
+        known[id(node)] = weight
+    return known[id(node)]

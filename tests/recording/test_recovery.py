@@ -1,0 +1,264 @@
+"""Recovery: what a stopped service has left becomes the recording it was to be, wherever it was stopped."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_storage import START, begun, disk_of, files, frames, noise, spooled
+
+from esl_record.recording.machine import EndReason, State
+from esl_record.recording.recording import Recording
+from esl_record.recording.recovery import QUIET, Recovery
+from esl_record.recording.storage import Storage
+
+WRITTEN = START + 10.0
+"""When the switch wrote a spool last."""
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "data")
+
+
+def left_behind(storage: Storage, recording: Recording, data: bytes) -> Path:
+    """A spool the switch has not written to since ``WRITTEN``."""
+    path = spooled(storage, recording, data)
+    os.utime(path, (WRITTEN, WRITTEN))
+    return path
+
+
+def recovered(storage: Storage, *, at: float = WRITTEN + QUIET) -> tuple[list[Recording], list[Path]]:
+    """What one run completes, and what it leaves for another."""
+    recovery = Recovery(storage, clock=lambda: at)
+    left = recovery.left()
+    return list(recovery.run(left)), left
+
+
+# ---- in good order
+
+
+@pytest.mark.parametrize("stereo", [False, True], ids=["mono", "stereo"])
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_quiet_spool_becomes_its_recording(storage: Storage, tmp_path: Path, stereo: bool, torn: int) -> None:
+    recording = begun(stereo=stereo)
+    data = noise(800, recording.channels)
+    left_behind(storage, recording, data + b"\x01" * torn)
+    (done,), left = recovered(storage)
+    assert frames(storage.audio_path(recording))[0] == data
+    assert (done.state, done.end_reason) == (State.FINISHED, EndReason.RECOVERED)
+    assert (done.duration, done.end_time) == (0.1, WRITTEN)
+    assert done.caller_name == recording.caller_name
+    assert Recording.model_validate_json(storage.document_path(recording).read_bytes()) == done
+    assert left == []
+    assert len(files(tmp_path)) == 2
+
+
+def test_all_are_completed(storage: Storage) -> None:
+    for number in range(5):
+        left_behind(storage, begun(number=number), noise(160, 1, seed=number))
+    done, left = recovered(storage)
+    assert sorted(recording.recording_id for recording in done) == [begun(number=n).recording_id for n in range(5)]
+    for number in range(5):
+        assert frames(storage.audio_path(begun(number=number)))[0] == noise(160, 1, seed=number)
+    assert (left, files(storage.spool_dir)) == ([], {})
+
+
+def test_a_growing_spool_waits_until_it_is_quiet(storage: Storage, tmp_path: Path) -> None:
+    path = left_behind(storage, begun(), noise(800, 1))
+    before = files(tmp_path)
+    now = WRITTEN + QUIET - 0.01
+    recovery = Recovery(storage, clock=lambda: now)
+    left = recovery.left()
+    waiting = list(left)
+    assert list(recovery.run(left)) == []
+    assert (left, files(tmp_path)) == (waiting, before)
+    with path.open("ab") as file:
+        file.write(noise(80, 1, seed=2))
+    os.utime(path, (WRITTEN + 1, WRITTEN + 1))
+    now = WRITTEN + 1 + QUIET
+    (done,) = recovery.run(left)
+    assert (done.duration, left) == (0.11, [])
+
+
+def test_a_growing_spool_holds_up_no_other(storage: Storage) -> None:
+    left_behind(storage, begun(number=1), noise(160, 1))
+    os.utime(storage.spool_path(begun(number=1).recording_id), (WRITTEN + 60, WRITTEN + 60))
+    left_behind(storage, begun(number=2), noise(160, 1))
+    done, left = recovered(storage, at=WRITTEN + 60)
+    assert [recording.control_id for recording in done] == ["control-2"]
+    assert [path.stem for path in left] == [begun(number=1).recording_id]
+
+
+def test_a_recording_of_this_run_is_left_alone(storage: Storage, tmp_path: Path) -> None:
+    storage.prepare()
+    recovery = Recovery(storage, clock=lambda: WRITTEN + QUIET)
+    left = recovery.left()
+    left_behind(storage, begun(), noise(160, 1))
+    before = files(tmp_path)
+    assert list(recovery.run(left)) == []
+    assert files(tmp_path) == before
+
+
+def test_nothing_left_is_nothing_done(storage: Storage) -> None:
+    assert recovered(storage) == ([], [])
+
+
+def test_a_recording_whose_tap_never_wrote_ends_in_error(storage: Storage, tmp_path: Path) -> None:
+    recording = begun()
+    left_behind(storage, recording, b"").unlink()
+    (done,), left = recovered(storage)
+    assert (done.state, done.end_reason, done.file, done.duration) == (State.ERROR, EndReason.ERROR, "", 0.0)
+    assert done.error
+    assert list(files(tmp_path)) == [str(storage.document_path(recording).relative_to(tmp_path))]
+    assert Recording.model_validate_json(storage.document_path(recording).read_bytes()) == done
+    assert left == []
+
+
+# ---- stopped in the middle of completing
+
+
+def wav_only(storage: Storage, recording: Recording, done: Recording) -> None:
+    storage.document_path(recording).unlink()
+
+
+def half_of_a_wav(storage: Storage, recording: Recording, done: Recording) -> None:
+    storage.document_path(recording).unlink()
+    audio = storage.audio_path(recording)
+    audio.replace(audio.with_name(f".{audio.name}.part"))
+    audio.with_name(f".{audio.name}.part").write_bytes(noise(3000, 1))
+
+
+def wav_and_half_of_a_json(storage: Storage, recording: Recording, done: Recording) -> None:
+    document = storage.document_path(recording)
+    document.replace(document.with_name(f".{document.name}.part"))
+    document.with_name(f".{document.name}.part").write_bytes(b'{"recording_id"')
+
+
+def wav_and_json(storage: Storage, recording: Recording, done: Recording) -> None:
+    pass
+
+
+def wav_and_json_without_the_spool(storage: Storage, recording: Recording, done: Recording) -> None:
+    storage.spool_path(recording.recording_id).unlink()
+
+
+@pytest.mark.parametrize(
+    "stopped", [half_of_a_wav, wav_only, wav_and_half_of_a_json, wav_and_json, wav_and_json_without_the_spool]
+)
+def test_a_service_killed_while_completing_leaves_a_whole_recording_after_the_next_start(
+    storage: Storage, tmp_path: Path, stopped: Callable[[Storage, Recording, Recording], None]
+) -> None:
+    recording = begun()
+    data = noise(800, 1)
+    spooled(storage, recording, data)
+    done = storage.complete(recording.model_copy(update={"state": State.FINISHED}), 800)
+    left_behind(storage, recording, data)
+    stopped(storage, recording, done)
+    _, left = recovered(storage)
+    kept = files(tmp_path)
+    place = str(storage.audio_path(recording).relative_to(tmp_path).with_suffix(""))
+    assert set(kept) == {f"{place}.wav", f"{place}.json"}
+    assert frames(storage.audio_path(recording))[0] == data
+    found = Recording.model_validate_json(kept[f"{place}.json"])
+    assert (found.duration, found.state, found.sha256) == (0.1, State.FINISHED, done.sha256)
+    assert left == []
+
+
+def test_a_recording_that_was_whole_keeps_how_it_ended(storage: Storage) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(800, 1))
+    ended = {"state": State.FINISHED, "end_reason": EndReason.TERMINATOR, "terminator": "#"}
+    done = storage.complete(recording.model_copy(update=ended), 400)
+    left_behind(storage, recording, noise(800, 1))
+    assert recovered(storage) == ([], [])
+    assert Recording.model_validate_json(storage.document_path(recording).read_bytes()) == done
+    assert len(frames(storage.audio_path(recording))[0]) == 800
+
+
+# ---- what cannot be completed
+
+
+def stays(storage: Storage, broken: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """``content`` in place of one of two JSON files beside spools: it stays, is told of, and the other is done."""
+    broken.write_bytes(content)
+    before = {name: data for name, data in files(storage.spool_dir).items() if name.startswith(broken.stem)}
+    with caplog.at_level(logging.ERROR):
+        done, left = recovered(storage)
+    assert [recording.control_id for recording in done] == ["control-2"]
+    assert files(storage.spool_dir) == before
+    assert left == []
+    (record,) = caplog.records
+    assert str(broken) in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+BROKEN: list[Any] = [
+    pytest.param(lambda text: b"", id="empty"),
+    pytest.param(lambda text: text[: len(text) // 2], id="half"),
+    pytest.param(lambda text: b"\0" * len(text), id="zeros"),
+    pytest.param(lambda text: b"\xff" + text, id="no utf-8"),
+    pytest.param(lambda text: b"[]", id="no mapping"),
+    pytest.param(lambda text: text.replace(b'"recording"', b'"dancing"'), id="unknown state"),
+    pytest.param(lambda text: text.replace(b'"sample_rate": 8000', b'"sample_rate": 0'), id="no rate"),
+    pytest.param(lambda text: text.replace(b'"channels": 1', b'"channels": 0'), id="no channels"),
+    pytest.param(lambda text: text.replace(b'"channels": 1', b'"channels": -1'), id="negative channels"),
+    pytest.param(lambda text: text.replace(b"1704164645.25", b"1e300"), id="no day of any year"),
+    pytest.param(lambda text: text.replace(b"1704164645.25", b"NaN"), id="no time"),
+]
+
+
+@pytest.mark.parametrize("spoilt", BROKEN)
+def test_a_broken_json_stays_with_its_spool_and_holds_up_no_other(
+    storage: Storage, caplog: pytest.LogCaptureFixture, spoilt: Callable[[bytes], bytes]
+) -> None:
+    left_behind(storage, begun(number=1), noise(160, 1))
+    left_behind(storage, begun(number=2), noise(160, 1))
+    broken = storage.spool_path(begun(number=1).recording_id).with_suffix(".json")
+    content = spoilt(broken.read_bytes())
+    assert content != broken.read_bytes()
+    stays(storage, broken, content, caplog)
+
+
+def test_a_directory_in_place_of_a_spool_stays_and_holds_up_no_other(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = left_behind(storage, begun(number=1), b"")
+    path.unlink()
+    path.mkdir()
+    os.utime(path, (WRITTEN, WRITTEN))
+    left_behind(storage, begun(number=2), noise(160, 1))
+    with caplog.at_level(logging.ERROR):
+        done, _ = recovered(storage)
+    assert [recording.control_id for recording in done] == ["control-2"]
+    assert path.is_dir()
+    assert str(path) in caplog.text
+
+
+def test_a_full_disk_leaves_the_spool_for_the_next_start(
+    storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recording = begun()
+    left_behind(storage, recording, noise(800, 1))
+    before = files(tmp_path)
+    with caplog.at_level(logging.ERROR), disk_of(500):
+        assert recovered(storage) == ([], [])
+    assert files(tmp_path) == before
+    assert recording.recording_id in caplog.text
+    (done,), _ = recovered(storage)
+    assert (done.duration, files(storage.spool_dir)) == (0.1, {})
+
+
+def test_a_file_in_place_of_the_recordings_leaves_every_spool(storage: Storage, tmp_path: Path) -> None:
+    for number in (1, 2):
+        left_behind(storage, begun(number=number), noise(160, 1))
+    storage.recordings.rmdir()
+    storage.recordings.write_text("in the way")
+    before = files(tmp_path)
+    assert recovered(storage) == ([], [])
+    assert files(tmp_path) == before
+    storage.recordings.unlink()
+    done, _ = recovered(storage)
+    assert len(done) == 2

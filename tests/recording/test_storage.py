@@ -1,0 +1,333 @@
+"""Storage: a recording is complete in its place or not there at all, and its spool stays until it is."""
+
+import errno
+import hashlib
+import os
+import resource
+import time
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+import pytest
+import soundfile
+
+from esl_record.errors import SpoolError
+from esl_record.recording.machine import EndReason, State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Party, Recording
+from esl_record.recording.storage import BLOCK, Storage, write_whole
+
+START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
+PLACE = "2024/01/02/030405-"
+
+
+def begun(*, rate: int = 8000, stereo: bool = False, start: float = START, number: int = 1) -> Recording:
+    """A recording that has just begun."""
+    party = Party(call_id="3f5b", caller_number="+15550100", caller_name='Ann "\u00e9"\n', document="voicemail")
+    params = RecordParams(stereo=stereo, control_id=f"control-{number}")
+    recording = Recording.begun(f"{number:08d}-0000-4000-8000-000000000000", party, params, start)
+    return recording.model_copy(update={"sample_rate": rate})
+
+
+def noise(samples: int, channels: int, seed: int = 1) -> bytes:
+    """What a switch writes: any 16-bit values, the extremes among them."""
+    values = np.random.default_rng(seed).integers(-32768, 32768, samples * channels).astype("<i2")
+    return values.tobytes()
+
+
+def spooled(storage: Storage, recording: Recording, data: bytes) -> Path:
+    """``recording`` as it stands after a call: announced, its spool written."""
+    storage.prepare()
+    storage.announce(recording)
+    path = storage.spool_path(recording.recording_id)
+    path.write_bytes(data)
+    return path
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """Every file below ``directory`` with its content."""
+    found = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in found}
+
+
+def frames(path: Path) -> tuple[bytes, int, int, int]:
+    """The audio of a wav, its rate, channels and bytes a sample, as Python's own reader sees them."""
+    with wave.open(str(path), "rb") as file:
+        return file.readframes(file.getnframes()), file.getframerate(), file.getnchannels(), file.getsampwidth()
+
+
+@contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """No file may grow beyond ``size`` bytes: the write that would gets as far as that, then an error."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def open_descriptors() -> set[str]:
+    """What this process has open, by name; pipes and the like left out."""
+    gevent.idle()  # gevent's os.close is done with the next turn of its loop
+    names = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            names.add(f"{entry.name} {entry.readlink()}")
+        except FileNotFoundError:
+            pass  # the descriptor of the listing itself
+    return {name for name in names if " /" in name and "/proc/" not in name}
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "data")
+
+
+# ---- in good order
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("stereo", [False, True], ids=["mono", "stereo"])
+@pytest.mark.parametrize("samples", [1, 160, BLOCK - 1, BLOCK, BLOCK + 1])
+def test_a_complete_recording_is_the_first_samples_of_the_spool_bit_for_bit(
+    storage: Storage, rate: int, stereo: bool, samples: int
+) -> None:
+    recording = begun(rate=rate, stereo=stereo)
+    data = noise(BLOCK + 320, recording.channels)
+    spooled(storage, recording, data)
+    done = storage.complete(recording, samples)
+    audio = storage.audio_path(recording)
+    assert frames(audio) == (data[: samples * 2 * recording.channels], rate, recording.channels, 2)
+    assert done.duration == samples / rate
+    assert done.size == len(audio.read_bytes())
+    assert done.sha256 == hashlib.sha256(audio.read_bytes()).hexdigest()
+    assert done.file == audio.name
+
+
+def test_a_complete_recording_is_two_files_in_place_of_the_spool(storage: Storage, tmp_path: Path) -> None:
+    recording = begun().model_copy(update={"state": State.FINISHED, "end_reason": EndReason.TERMINATOR})
+    spooled(storage, recording, noise(800, 1))
+    done = storage.complete(recording, 800)
+    place = f"data/recordings/{PLACE}{recording.recording_id}"
+    kept = files(tmp_path)
+    assert set(kept) == {f"{place}.wav", f"{place}.json"}
+    assert Recording.model_validate_json(kept[f"{place}.json"]) == done
+    assert done == recording.model_copy(
+        update={"duration": 0.1, "size": done.size, "sha256": done.sha256, "file": f"{Path(place).name}.wav"}
+    )
+
+
+def test_each_file_is_on_the_disk_before_it_has_its_name_and_both_before_the_spool_goes(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spooled(storage, begun(), noise(160, 1))
+    steps: list[str] = []
+
+    def noted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **named: Any) -> Any:
+            steps.append(name)
+            return real(*arguments, **named)
+
+        return step
+
+    for owner, name in ((os, "fsync"), (Path, "replace"), (Path, "unlink")):
+        monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
+    storage.complete(begun(), 160)
+    filed = ["fsync", "replace", "fsync"]
+    assert steps == [*filed, *filed, "unlink", "unlink"]
+
+
+@pytest.mark.parametrize("surplus", [0, 1, 3])
+def test_a_spool_shorter_than_asked_gives_what_there_is_and_an_honest_duration(storage: Storage, surplus: int) -> None:
+    recording = begun(stereo=True)
+    data = noise(400, 2)
+    spooled(storage, recording, data + b"\x7f" * surplus)
+    done = storage.complete(recording, 8000)
+    assert frames(storage.audio_path(recording))[0] == data
+    assert done.duration == 0.05
+
+
+def test_a_recording_is_filed_under_its_day_and_time_in_utc(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+    time.tzset()
+    try:
+        path = storage.document_path(begun())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert str(path.relative_to(storage.recordings)) == f"{PLACE}{begun().recording_id}.json"
+
+
+def test_paths_are_absolute_though_the_data_directory_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    storage = Storage(Path("data"), Path("elsewhere"))
+    assert storage.spool_path("x") == tmp_path / "elsewhere/x.raw"
+    assert storage.document_path(begun()).is_relative_to(tmp_path / "data/recordings")
+    assert storage.audio_path(begun()).is_absolute()
+
+
+def test_the_spool_may_lie_elsewhere(tmp_path: Path) -> None:
+    storage = Storage(tmp_path / "data", tmp_path / "fast")
+    recording = begun()
+    spooled(storage, recording, noise(160, 1))
+    assert set(files(tmp_path / "fast")) == {f"{recording.recording_id}.raw", f"{recording.recording_id}.json"}
+    storage.complete(recording, 160)
+    assert files(tmp_path / "fast") == {}
+
+
+def test_what_is_announced_can_be_read_back(storage: Storage) -> None:
+    storage.prepare()
+    storage.announce(begun(stereo=True))
+    path = storage.spool_path(begun().recording_id).with_suffix(".json")
+    assert Recording.model_validate_json(path.read_bytes()) == begun(stereo=True)
+
+
+def test_dropping_a_spool_that_is_not_there_is_no_error(storage: Storage, tmp_path: Path) -> None:
+    storage.prepare()
+    storage.drop_spool(begun())
+    assert files(tmp_path) == {}
+
+
+def test_ids_are_unique() -> None:
+    assert len({Storage.new_id() for _ in range(1000)}) == 1000
+
+
+# ---- when something fails
+
+
+def nth(number: int, real: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
+    """``real``, raising ``error`` at its call ``number``, counted from 1, and at every one after it."""
+    calls = 0
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls >= number:
+            raise error
+        return real(*arguments, **named)
+
+    return failing
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+FAULTS = [
+    pytest.param(soundfile.SoundFile, "write", 1, soundfile.LibsndfileError(2), id="first block"),
+    pytest.param(soundfile.SoundFile, "write", 2, soundfile.LibsndfileError(2), id="second block"),
+    pytest.param(soundfile.SoundFile, "write", 2, AssertionError(), id="short write"),
+    pytest.param(soundfile.SoundFile, "__init__", 1, soundfile.LibsndfileError(2), id="header"),
+    pytest.param(os, "pread", 2, OSError(errno.EIO, "Input/output error"), id="reading the spool"),
+    pytest.param(os, "fsync", 1, FULL, id="fsync of the audio"),
+    pytest.param(Path, "replace", 1, FULL, id="rename of the audio"),
+    pytest.param(os, "fsync", 2, FULL, id="fsync of its directory"),
+    pytest.param(Path, "open", 2, FULL, id="opening the json"),
+    pytest.param(os, "fsync", 3, FULL, id="fsync of the json"),
+    pytest.param(Path, "replace", 2, FULL, id="rename of the json"),
+    pytest.param(os, "fsync", 4, FULL, id="fsync of its directory again"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "number", "error"), FAULTS)
+def test_a_failure_at_any_step_leaves_the_spool_and_no_partial_file(
+    storage: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    number: int,
+    error: BaseException,
+) -> None:
+    recording = begun()
+    data = noise(BLOCK + 160, 1)
+    spooled(storage, recording, data)
+    before, descriptors = files(storage.spool_dir), open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, nth(number, getattr(owner, name), error))
+        with pytest.raises((OSError, SpoolError), match=r"\w"):
+            storage.complete(recording, BLOCK + 160)
+    assert files(storage.spool_dir) == before
+    assert [path for path in files(tmp_path) if path.endswith(".part")] == []
+    assert open_descriptors() == descriptors
+    # With the fault gone it can be done again.
+    storage.complete(recording, BLOCK + 160)
+    assert frames(storage.audio_path(recording))[0] == data
+    assert files(storage.spool_dir) == {}
+
+
+@pytest.mark.parametrize("room", [0, 20, 43, 44, 45, 1000, 1643])
+def test_a_full_disk_leaves_the_spool_and_nothing_else(storage: Storage, tmp_path: Path, room: int) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(800, 1))
+    before = files(tmp_path)
+    with disk_of(room), pytest.raises(OSError, match=r"not all of it|System error|File too large"):
+        storage.complete(recording, 800)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("room", [64, 100, 300])
+def test_a_disk_full_at_the_json_leaves_the_spool_and_no_half_json(storage: Storage, tmp_path: Path, room: int) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(10, 1))
+    before = files(storage.spool_dir)
+    with disk_of(room), pytest.raises(OSError, match="File too large"):
+        storage.complete(recording, 10)
+    assert files(storage.spool_dir) == before
+    assert [path for path in files(tmp_path) if "recordings" in path and not path.endswith(".wav")] == []
+
+
+@pytest.mark.parametrize("blocked", ["recordings", "recordings/2024", "recordings/2024/01/02"])
+def test_a_file_where_a_directory_is_wanted_leaves_the_spool(storage: Storage, tmp_path: Path, blocked: str) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(160, 1))
+    place = tmp_path / "data" / blocked
+    if place.exists():
+        place.rmdir()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("in the way")
+    before = files(tmp_path)
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        storage.complete(recording, 160)
+    assert files(tmp_path) == before
+
+
+def test_without_a_spool_nothing_is_made(storage: Storage, tmp_path: Path) -> None:
+    storage.prepare()
+    with pytest.raises(SpoolError, match=f"{begun().recording_id}.raw"):
+        storage.complete(begun(), 160)
+    assert files(tmp_path) == {}
+
+
+def test_a_recording_without_a_rate_is_refused_with_the_spool_kept(storage: Storage, tmp_path: Path) -> None:
+    recording = begun(rate=0)
+    spooled(storage, recording, noise(160, 1))
+    before = files(tmp_path)
+    with pytest.raises(OSError, match=r"\.wav"):
+        storage.complete(recording, 160)
+    assert files(tmp_path) == before
+
+
+def test_preparing_fails_where_a_file_lies_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("in the way")
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
+        Storage(tmp_path / "data").prepare()
+
+
+def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_whole(path, "old")
+    with disk_of(2), pytest.raises(OSError, match="File too large"):
+        write_whole(path, "new and longer")
+    assert files(tmp_path) == {"a.json": b"old\n"}
+
+
+def test_text_that_is_no_unicode_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "\ud800")
+    assert files(tmp_path) == {"a.json": b"old\n"}

@@ -1,0 +1,248 @@
+"""answer, hangup, sleep and set: what they tell the switch, and what they refuse."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import pytest
+
+from esl_record.errors import CallGone, CommandRefused
+from esl_record.esl.session import Session
+from esl_record.recording.machine import State
+from esl_record.recording.params import ParameterError, RecordParams
+from esl_record.recording.recording import Party, Recording
+from esl_record.swml.call import Call, RunRecorder
+from esl_record.swml.methods import METHODS
+
+MISSING: Any = object()
+
+
+class FakeSession:
+    """A call's session that keeps what it was told. A verb in ``refused`` is refused by the switch."""
+
+    def __init__(
+        self,
+        *,
+        answered: bool = False,
+        live: bool = True,
+        data: Mapping[str, str] | None = None,
+        refused: Collection[str] = (),
+    ) -> None:
+        self.verbs: list[tuple[object, ...]] = []
+        self.variables: dict[str, str] = {}
+        self.answered = answered
+        self.hangup_cause: str | None = None if live else "ORIGINATOR_CANCEL"
+        self.data: Mapping[str, str] = data or {}
+        self.uuid = "3f5b"
+        self.label = "call 3f5b"
+        self._refused = refused
+
+    @property
+    def live(self) -> bool:
+        return self.hangup_cause is None
+
+    def answer(self) -> None:
+        if not self.answered:
+            self._told("answer")
+            self.answered = True
+
+    def playback(self, path: str) -> None:
+        self._told("playback", path)
+
+    def speak(self, text: str) -> None:
+        self._told("speak", text)
+
+    def sleep(self, milliseconds: int) -> None:
+        self._told("sleep", milliseconds)
+
+    def limit_duration(self, seconds: float) -> None:
+        self._told("limit_duration", seconds)
+
+    def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
+        if self.live:
+            self._told("hangup", cause)
+            self.hangup_cause = cause
+
+    def set_variable(self, name: str, value: str) -> None:
+        self._check_live()
+        self.variables[name] = value
+
+    def raise_if_disconnected(self) -> NoReturn:
+        raise CallGone(f"{self.label}: {self.hangup_cause or 'connection ended'}")
+
+    def _told(self, verb: str, *arguments: object) -> None:
+        self._check_live()
+        if verb in self._refused:
+            raise CommandRefused(f"{verb}: -ERR refused")
+        self.verbs.append((verb, *arguments))
+
+    def _check_live(self) -> None:
+        if not self.live:
+            self.raise_if_disconnected()
+
+
+def no_recorder(_: RecordParams) -> tuple[Recording, Path | None]:
+    raise AssertionError("nothing was to be recorded")
+
+
+def call_on(session: FakeSession, run_recorder: RunRecorder = no_recorder, **variables: object) -> Call:
+    return Call(cast(Session, session), run_recorder, dict(variables))
+
+
+def recorder_of(
+    state: State, audio: Path | None, error: str = "", *, then: Callable[[], None] = lambda: None
+) -> tuple[RunRecorder, list[RecordParams]]:
+    """A recorder whose recordings end in ``state`` with ``audio``, and what it is asked for."""
+    asked: list[RecordParams] = []
+
+    def record(params: RecordParams) -> tuple[Recording, Path | None]:
+        asked.append(params)
+        recording = Recording.begun("8d1c", Party(call_id="3f5b"), params, 1.7e9)
+        then()
+        return recording.model_copy(update={"state": state, "error": error}), audio
+
+    return record, asked
+
+
+def told(method: str, params: object = MISSING, **session: Any) -> list[tuple[object, ...]]:
+    """What ``method`` tells the switch; a hang-up of its own ends it."""
+    fake = FakeSession(**session)
+    try:
+        METHODS[method](call_on(fake), {} if params is MISSING else params)
+    except CallGone:
+        assert not fake.live
+    return fake.verbs
+
+
+GOOD = [
+    pytest.param("answer", {}, [("answer",)], id="answer"),
+    pytest.param("answer", {"max_duration": 60}, [("answer",), ("limit_duration", 60.0)], id="answer for a minute"),
+    pytest.param("answer", {"max_duration": "60"}, [("answer",), ("limit_duration", 60.0)], id="a numeric string"),
+    pytest.param("answer", {"max_duration": 0}, [("answer",)], id="answer without a limit"),
+    pytest.param("hangup", {}, [("hangup", "NORMAL_CLEARING")], id="hangup"),
+    pytest.param("hangup", {"reason": "hangup"}, [("hangup", "NORMAL_CLEARING")], id="hangup in so many words"),
+    pytest.param("hangup", {"reason": "busy"}, [("hangup", "USER_BUSY")], id="busy"),
+    pytest.param("hangup", "decline", [("hangup", "CALL_REJECTED")], id="the short form"),
+    pytest.param("sleep", {"duration": 1500}, [("sleep", 1500)], id="sleep"),
+    pytest.param("sleep", 1500, [("sleep", 1500)], id="sleep, short"),
+    pytest.param("sleep", "1500", [("sleep", 1500)], id="sleep, a numeric string"),
+    pytest.param("sleep", {"duration": 0}, [("sleep", 0)], id="sleep no time"),
+    pytest.param("sleep", {"duration": 0.6}, [("sleep", 1)], id="whole milliseconds"),
+    pytest.param("sleep", {"duration": 86_400_000}, [("sleep", 86_400_000)], id="sleep a day"),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "expected"), GOOD)
+def test_a_method_tells_the_switch(method: str, params: object, expected: list[tuple[object, ...]]) -> None:
+    assert told(method, params) == expected
+
+
+def test_an_answered_call_is_not_answered_again_but_limited() -> None:
+    assert told("answer", {"max_duration": 5}, answered=True) == [("limit_duration", 5.0)]
+
+
+BAD = [
+    ("answer", {"max_duration": True}, ["answer", "max_duration", "True", "number"]),
+    ("answer", {"max_duration": "long"}, ["answer", "max_duration", "long", "number"]),
+    ("answer", {"max_duration": ""}, ["answer", "max_duration", "number"]),
+    ("answer", {"max_duration": -1}, ["answer", "max_duration", "-1", "greater than or equal to 0"]),
+    ("answer", {"max_duration": float("nan")}, ["answer", "max_duration", "nan"]),
+    ("answer", {"max_duration": "inf"}, ["answer", "max_duration", "inf"]),
+    ("answer", {"max_duration": None}, ["answer", "max_duration", "None"]),
+    ("answer", {"loud": True}, ["answer", "loud", "max_duration"]),
+    ("answer", [], ["answer", "mapping"]),
+    ("answer", 5, ["answer", "5", "mapping"]),
+    ("answer", "now", ["answer", "now", "mapping"]),
+    ("hangup", {"reason": "bored"}, ["hangup", "reason", "bored", "hangup", "busy", "decline"]),
+    ("hangup", "bored", ["hangup", "reason", "bored", "busy"]),
+    ("hangup", {"reason": None}, ["hangup", "reason", "None", "busy"]),
+    ("hangup", {"cause": "busy"}, ["hangup", "cause", "reason"]),
+    ("hangup", ["busy"], ["hangup", "busy", "mapping"]),
+    ("sleep", {}, ["sleep", "duration"]),
+    ("sleep", {"duration": -1}, ["sleep", "duration", "-1", "0"]),
+    ("sleep", {"duration": 86_400_001}, ["sleep", "duration", "86400001", "86400000"]),
+    ("sleep", {"duration": "1s"}, ["sleep", "duration", "1s", "number"]),
+    ("sleep", True, ["sleep", "duration", "True", "number"]),
+    ("sleep", {"duration": 5, "unit": "s"}, ["sleep", "unit", "duration"]),
+    ("sleep", None, ["sleep", "mapping"]),
+    ("set", [1], ["set", "mapping"]),
+    ("set", "a", ["set", "mapping"]),
+]
+
+
+@pytest.mark.parametrize(("method", "params", "named"), BAD, ids=lambda value: str(value)[:40])
+def test_a_wrong_parameter_is_refused_by_name_before_the_switch_is_told(
+    method: str, params: object, named: list[str]
+) -> None:
+    session = FakeSession()
+    with pytest.raises(ParameterError) as caught:
+        METHODS[method](call_on(session), params)
+    missing = [word for word in named if word not in str(caught.value)]
+    assert (missing, session.verbs) == ([], [])
+
+
+def test_a_complaint_shows_only_the_beginning_of_a_long_value() -> None:
+    with pytest.raises(ParameterError) as caught:
+        METHODS["hangup"](call_on(FakeSession()), {"reason": "x" * 100_000})
+    assert len(str(caught.value)) < 300
+
+
+def test_hangup_ends_the_document() -> None:
+    session = FakeSession()
+    with pytest.raises(CallGone, match="USER_BUSY"):
+        METHODS["hangup"](call_on(session), {"reason": "busy"})
+    assert not session.live
+
+
+def test_set_keeps_values_with_their_types_and_overwrites() -> None:
+    call = call_on(FakeSession(), kept=1, changed="old")
+    METHODS["set"](call, {"changed": ["new"], "half": 0.5, 7: "seven"})
+    assert call.vars == {"kept": 1, "changed": ["new"], "half": 0.5, "7": "seven"}
+
+
+# ---- the call
+
+
+def test_the_call_scope_is_what_the_switch_told() -> None:
+    data = {
+        "Caller-Caller-ID-Number": "+15550100",
+        "Caller-Caller-ID-Name": "Ann",
+        "Caller-Destination-Number": "7000",
+        "Call-Direction": "inbound",
+    }
+    assert call_on(FakeSession(data=data)).scopes["call"] == {
+        "call_id": "3f5b",
+        "from": "+15550100",
+        "from_name": "Ann",
+        "to": "7000",
+        "direction": "inbound",
+        "call_state": "created",
+        "type": "sip",
+    }
+
+
+def test_the_call_state_follows_the_answer() -> None:
+    session = FakeSession()
+    call = call_on(session)
+    before = call.scopes["call"]["call_state"]
+    session.answer()
+    assert (before, call.scopes["call"]["call_state"]) == ("created", "answered")
+
+
+def test_no_environment_reaches_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "hidden")
+    assert not call_on(FakeSession()).scopes["envs"]
+
+
+def test_publish_sets_variables_of_document_and_channel() -> None:
+    session = FakeSession()
+    call = call_on(session)
+    call.publish(record_result="success", record_url="file:///x.wav")
+    assert call.vars == session.variables == {"record_result": "success", "record_url": "file:///x.wav"}
+
+
+def test_publish_on_a_call_that_has_gone_sets_the_documents_alone() -> None:
+    session = FakeSession(live=False)
+    call = call_on(session)
+    call.publish(record_result="success")
+    assert (call.vars, session.variables) == ({"record_result": "success"}, {})

@@ -1,0 +1,275 @@
+"""The command line: what `recordings` shows, and what a wrong question is answered with."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esl_record import __version__
+from esl_record.cli import main
+from esl_record.config import Settings
+from esl_record.recording.machine import EndReason, State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Party, Recording
+from esl_record.recording.storage import Storage
+
+START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
+
+
+@pytest.fixture(autouse=True)
+def _own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The environment, working directory and root logger of a process of its own."""
+    for name in [name for name in os.environ if name.upper().startswith("ESL_RECORD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def recording(number: int = 1, *, caller: str = "+15550100", **changes: Any) -> Recording:
+    party = Party(call_id="3f5b", caller_number=caller, destination="7000", document="voicemail")
+    begun = Recording.begun(f"{number:08d}-0000-4000-8000-000000000000", party, RecordParams(), START + number)
+    return begun.model_copy(
+        update={
+            "sample_rate": 8000,
+            "state": State.FINISHED,
+            "end_reason": EndReason.TERMINATOR,
+            "duration": 12.345,
+            "file": f"{number}.wav",
+            **changes,
+        }
+    )
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    storage = Storage(tmp_path / "data")
+    storage.prepare()
+    return storage
+
+
+def exit_status(*arguments: str) -> int:
+    """What the process would end with."""
+    try:
+        return main(arguments)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 1
+
+
+# ---- recordings
+
+
+@pytest.mark.parametrize("arguments", [["recordings"], ["recordings", "list"]])
+def test_the_list_has_a_line_for_every_recording_oldest_first(
+    storage: Storage, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for number in (2, 1, 3):
+        storage.file(recording(number))
+    assert exit_status(*arguments) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["00000001", "00000002", "00000003"]
+    assert [word for word in ("recording", "start (UTC)", "state", "seconds") if word not in head] == []
+    for word in ("2024-01-02 03:04:06", "+15550100", "7000", "finished", "terminator", "12.3"):
+        assert word in lines[0]
+    assert Path(lines[0].split()[-1]).absolute() == storage.document_path(recording()).with_name("1.wav")
+
+
+def test_a_recording_without_audio_is_listed_too(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.file(recording(state=State.ERROR, end_reason=None, file="", duration=0.0))
+    assert exit_status("recordings") == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert line.split() == ["00000001", "2024-01-02", "03:04:06", "+15550100", "7000", "error", "0.00"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_no_recordings_are_told_with_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str], made: bool) -> None:
+    if made:
+        Storage(tmp_path / "elsewhere").prepare()
+    assert exit_status("recordings", "--data-dir", "elsewhere") == 0
+    assert "no recordings in elsewhere/recordings" in capsys.readouterr().out
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    assert exit_status("recordings", "--data-dir", "elsewhere") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_list_as_json_is_all_there_is_to_know(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = [recording(1), recording(2, file="")]
+    for one in kept:
+        storage.file(one)
+    assert exit_status("recordings", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    audio, none = (entry.pop("path") for entry in listed)
+    assert (Path(audio).absolute(), none) == (storage.document_path(kept[0]).with_name("1.wav"), "")
+    assert [Recording.model_validate(entry) for entry in listed] == kept
+
+
+def test_no_recordings_as_json_are_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("recordings", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_a_file_that_is_no_recording_is_told_of_beside_the_list(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.file(recording())
+    storage.document_path(recording()).with_name("x.json").write_text("{")
+    assert exit_status("recordings", "--json") == 0
+    out, err = capsys.readouterr()
+    assert len(json.loads(out)) == 1
+    assert "x.json" in err
+
+
+@pytest.mark.parametrize("asked", ["00000002-0000-4000-8000-000000000000", "00000002", "00000002-"])
+def test_one_is_shown_by_its_id_or_how_it_begins(
+    storage: Storage, capsys: pytest.CaptureFixture[str], asked: str
+) -> None:
+    for number in (1, 2):
+        storage.file(recording(number))
+    assert exit_status("recordings", "show", asked) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert Path(shown["path"]).absolute() == storage.document_path(recording(2)).with_name("2.wav")
+    assert shown["recording_id"] == recording(2).recording_id
+    assert shown["end_reason"] == "terminator"
+
+
+@pytest.mark.parametrize("asked", ["0", "9", "../../etc/passwd", "*"])
+def test_none_or_several_are_not_shown(storage: Storage, capsys: pytest.CaptureFixture[str], asked: str) -> None:
+    for number in (1, 2):
+        storage.file(recording(number))
+    assert exit_status("recordings", "show", asked) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert asked in err
+
+
+def test_show_without_an_id_is_wrongly_asked(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.file(recording())
+    assert exit_status("recordings", "show") == 2
+    assert "None" not in capsys.readouterr().err
+
+
+HOSTILE = [
+    "[bold red]x[/bold red]",
+    "[/]",
+    "[link=http://example.com]x[/link]",
+    "x\\",
+    "\\[x]",
+    ":bomb:",
+]
+
+
+@pytest.mark.parametrize("caller", HOSTILE)
+def test_a_callers_number_is_listed_as_it_is(storage: Storage, capsys: pytest.CaptureFixture[str], caller: str) -> None:
+    storage.file(recording(caller=caller))
+    assert exit_status("recordings") == 0
+    assert f" {caller} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("caller", ["\x1b[2Jx", "a\nb", "a\rb", "\u202eb", "\x9b31m"], ids=ascii)
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["table", "json"])
+def test_a_callers_number_cannot_drive_the_terminal(
+    storage: Storage, capsys: pytest.CaptureFixture[str], caller: str, as_json: list[str]
+) -> None:
+    storage.file(recording(caller=caller))
+    assert exit_status("recordings", *as_json) == 0
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert as_json or len(out.splitlines()) == 2
+
+
+# ---- wrongly asked
+
+BAD = {
+    "data_dir": "/a b",
+    "spool_dir": "/a,b",
+    "listen": "nonsense",
+    "peers": "everyone",
+    "capacity": "0",
+    "command_timeout": "soon",
+    "stall_timeout": "-1",
+    "drain_timeout": "nan",
+    "tick": "5",
+    "event_socket": "nowhere",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), BAD.items())
+def test_a_bad_flag_of_serve_is_status_2_and_named(capsys: pytest.CaptureFixture[str], name: str, value: str) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    assert exit_status("serve", f"{flag}={value}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"esl-record: setting {name} = {value!r} (flag {flag}): ")
+
+
+@pytest.mark.parametrize(("name", "value"), BAD.items())
+def test_a_bad_environment_variable_is_status_2_and_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"ESL_RECORD_{name.upper()}", value)
+    assert exit_status("recordings") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"esl-record: setting {name} = {value!r} (environment variable ESL_RECORD_{name.upper()}): ")
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "recordings", "doctor"])
+def test_a_bad_setting_in_the_file_is_status_2_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "settings.yaml").write_text("capacity: none")
+    assert exit_status(command, "--config", "settings.yaml") == 2
+    assert capsys.readouterr().err == (
+        "esl-record: setting capacity = 'none' (settings file settings.yaml): "
+        "Input should be a valid integer, unable to parse string as an integer\n"
+    )
+
+
+def test_a_missing_settings_file_is_status_2_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("recordings", "--config", "nowhere.yaml") == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["record"],
+        ["recordings", "delete"],
+        ["recordings", "show", "1", "2"],
+        ["recordings", "--volume", "5"],
+        ["recordings", "--data-dir"],
+        ["serve", "now"],
+        ["dial"],
+        ["dial", "7000", "--wait", "long"],
+        ["demo", "--fast=5"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_status_2_with_a_word_on_how_to_ask(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert exit_status(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: esl-record")
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("--version") == 0
+    assert capsys.readouterr().out == f"esl-record {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert exit_status(command, "--help") == 0
+    out = capsys.readouterr().out
+    assert [name for name in Settings.model_fields if f"--{name.replace('_', '-')} VALUE" not in out] == []

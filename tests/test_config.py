@@ -1,0 +1,344 @@
+"""Settings: where each comes from, in which order, and what a wrong one says."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from esl_record.config import Settings, load
+from esl_record.errors import ConfigError
+
+DEFAULTS: Mapping[str, object] = {
+    "data_dir": Path("data"),
+    "spool_dir": None,
+    "listen": ("127.0.0.1", 8084),
+    "documents": None,
+    "peers": ["127.0.0.0/8", "::1/128"],
+    "capacity": 2000,
+    "command_timeout": 5.0,
+    "stall_timeout": 10.0,
+    "drain_timeout": 30.0,
+    "tick": 0.1,
+    "event_socket": ("127.0.0.1", 8021),
+    "event_socket_password": "ClueCon",
+}
+
+
+@dataclass(frozen=True)
+class Good:
+    """A setting's text as file, environment and flag give it, and what each means."""
+
+    file: tuple[str, object]
+    environment: tuple[str, object]
+    flag: tuple[str, object]
+
+
+GOOD = {
+    "data_dir": Good(("/f", Path("/f")), ("/e", Path("/e")), ("rel/ative", Path("rel/ative"))),
+    "spool_dir": Good(("/f", Path("/f")), ("/e", Path("/e")), ("/g", Path("/g"))),
+    "listen": Good(
+        ("0.0.0.0:1", ("0.0.0.0", 1)), ("host.example:65535", ("host.example", 65535)), ("[::1]:0", ("::1", 0))
+    ),
+    "documents": Good(("/f", Path("/f")), ("/e e", Path("/e e")), ("/g", Path("/g"))),
+    "peers": Good(
+        ("[10.0.0.0/8, '::1']", ["10.0.0.0/8", "::1/128"]),
+        ("10.1.2.3", ["10.1.2.3/32"]),
+        (" 10.1.2.3/8 , fe80::/10, ", ["10.0.0.0/8", "fe80::/10"]),
+    ),
+    "capacity": Good(("1", 1), ("20", 20), ("300", 300)),
+    "command_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
+    "stall_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
+    "drain_timeout": Good(("0", 0.0), ("0.5", 0.5), ("60", 60.0)),
+    "tick": Good(("0.001", 0.001), ("0.02", 0.02), ("1", 1.0)),
+    "event_socket": Good(("f:1", ("f", 1)), ("[fe80::1]:2", ("fe80::1", 2)), ("g:3", ("g", 3))),
+    "event_socket_password": Good(("from file", "from file"), ("from env", "from env"), ("from flag", "from flag")),
+}
+
+BAD = {
+    "data_dir": ["/with space", "/a,b", "/a{b", "/a}b", "/it's", '/a"b'],
+    "spool_dir": ["/with space", "/a,b", "/a{b"],
+    "listen": ["8084", "127.0.0.1", ":8084", "127.0.0.1:", "h:65536", "h:-1", "h:http", "h:8084 ", "h:\u0663", ""],
+    "peers": ["everyone", "10.0.0.0/33", "127.0.0.1;10.0.0.1", "1.2.3"],
+    "capacity": ["0", "-5", "many", "1.5", "", "1e3", "inf"],
+    "command_timeout": ["0", "-1", "nan", "inf", "soon", "", "5s"],
+    "stall_timeout": ["0", "-1", "nan", "inf", "soon"],
+    "drain_timeout": ["-0.1", "nan", "inf", "soon"],
+    "tick": ["0", "0.0009", "1.1", "nan", "inf", "soon"],
+    "event_socket": ["8021", "h:65536", "h"],
+}
+"""Those that any text is good for are left out: documents and event_socket_password."""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("ESL_RECORD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def variable(name: str) -> str:
+    return f"ESL_RECORD_{name.upper()}"
+
+
+def settings_file(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(flags or {}, file)
+    return str(caught.value)
+
+
+def test_every_setting_is_tested_here() -> None:
+    names = set(Settings.model_fields)
+    assert set(GOOD) == set(DEFAULTS) == names
+    assert set(BAD) | {"documents", "event_socket_password"} == names
+
+
+def test_without_anything_given_the_defaults_hold() -> None:
+    assert load({}).model_dump() == DEFAULTS
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_file_comes_before_the_default(name: str, tmp_path: Path) -> None:
+    text, expected = GOOD[name].file
+    settings = load({}, settings_file(tmp_path, f"{name}: {text}"))
+    assert settings.model_dump() == {**DEFAULTS, name: expected}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_environment_comes_before_the_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, expected = GOOD[name].environment
+    monkeypatch.setenv(variable(name), text)
+    settings = load({}, settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
+    assert settings.model_dump() == {**DEFAULTS, name: expected}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_flag_comes_before_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, expected = GOOD[name].flag
+    monkeypatch.setenv(variable(name), GOOD[name].environment[0])
+    settings = load({name: text}, settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
+    assert settings.model_dump() == {**DEFAULTS, name: expected}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_flag_that_was_not_given_leaves_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, expected = GOOD[name].environment
+    monkeypatch.setenv(variable(name), text)
+    assert getattr(load(dict.fromkeys(Settings.model_fields)), name) == expected
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_wrong_value_behind_a_right_one_does_no_harm(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings_file(tmp_path, yaml.safe_dump({name: BAD[name][0]}))
+    text, expected = GOOD[name].environment
+    monkeypatch.setenv(variable(name), text)
+    assert getattr(load({}, file), name) == expected
+
+
+def test_sources_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESL_RECORD_TICK", "0.2")
+    file = settings_file(tmp_path, "capacity: 5\ntick: 0.3\ndrain_timeout: 1\n")
+    settings = load({"drain_timeout": "2"}, file)
+    assert (settings.capacity, settings.tick, settings.drain_timeout, settings.stall_timeout) == (5, 0.2, 2.0, 10.0)
+
+
+# ---- the file
+
+
+def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESL_RECORD_CONFIG", str(settings_file(tmp_path, "capacity: 7")))
+    assert load({}).capacity == 7
+
+
+def test_a_file_named_by_flag_comes_before_the_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("capacity: 8\ntick: 0.5")
+    monkeypatch.setenv("ESL_RECORD_CONFIG", str(other))
+    settings = load({}, settings_file(tmp_path, "capacity: 7"))
+    assert (settings.capacity, settings.tick) == (7, 0.1)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
+def test_an_empty_file_sets_nothing(tmp_path: Path, text: str) -> None:
+    assert load({}, settings_file(tmp_path, text)).model_dump() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"capacity",
+        b"[capacity, 5]",
+        b"5",
+        b"capacity: [5",
+        b"capacity: 5: 6",
+        b"\tcapacity: 5",
+        b"\xff\xfe\xfa",
+        b"capacity: \xff",
+        b"capacity: 5\x00",
+        b"capacity: 2001-99-99",
+        b'capacity: !!int ""',
+        b"capacity: !!bool perhaps",
+        b"capacity: !!python/object/apply:os.getcwd []",
+        b"{[a]: b}",
+        b"[" * 50_000,
+    ],
+    ids=lambda content: repr(content)[:40],
+)
+def test_a_file_that_is_no_settings_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_bytes(content)
+    message = refusal(file=file)
+    assert str(file) in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("kind", ["missing", "directory"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    path = tmp_path / kind
+    if kind == "directory":
+        path.mkdir()
+    assert str(path) in refusal(file=path)
+    monkeypatch.setenv("ESL_RECORD_CONFIG", str(path))
+    assert str(path) in refusal()
+
+
+@pytest.mark.parametrize("name", ["capcity", "Capacity", "config", "data-dir", "5"])
+def test_an_unknown_setting_in_the_file_is_refused_and_the_known_ones_listed(tmp_path: Path, name: str) -> None:
+    file = settings_file(tmp_path, f"{name}: 5")
+    message = refusal(file=file)
+    assert message.startswith(f"setting {name} (settings file {file}): unknown; known are ")
+    assert all(known in message for known in Settings.model_fields)
+
+
+WRONG_TYPES = [
+    ("capacity", "[5]"),
+    ("capacity", "{a: 5}"),
+    ("capacity", "~"),
+    ("tick", "[0.1]"),
+    ("data_dir", "5"),
+    ("data_dir", "~"),
+    ("documents", "[a]"),
+    ("peers", "5"),
+    ("peers", "[5]"),
+    ("peers", "[[10.0.0.0/8]]"),
+    ("peers", "{a: b}"),
+    ("listen", "8084"),
+    ("listen", "[127.0.0.1]"),
+    ("listen", "[127.0.0.1, http]"),
+    ("listen", "[127.0.0.1, 70000]"),
+    ("listen", "[127.0.0.1, -1]"),
+    ("listen", "~"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_TYPES)
+def test_a_value_of_the_wrong_type_in_the_file_is_refused(tmp_path: Path, name: str, value: str) -> None:
+    file = settings_file(tmp_path, f"{name}: {value}")
+    message = refusal(file=file)
+    assert f"setting {name} = " in message
+    assert f"(settings file {file})" in message
+
+
+# ---- what is wrong
+
+BAD_VALUES = [(name, value) for name, values in BAD.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=ascii)
+def test_a_bad_flag_is_named_with_its_value(name: str, value: str) -> None:
+    message = refusal({name: value})
+    assert f"setting {name} = " in message
+    assert value in message
+    assert f"(flag --{name.replace('_', '-')}): " in message
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=ascii)
+def test_a_bad_environment_variable_is_named_with_its_value(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable(name), value)
+    message = refusal()
+    assert f"setting {name} = " in message
+    assert value in message
+    assert f"(environment variable {variable(name)}): " in message
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_VALUES, ids=ascii)
+def test_a_bad_value_in_the_file_is_named_with_the_file(name: str, value: str, tmp_path: Path) -> None:
+    file = settings_file(tmp_path, yaml.safe_dump({name: value}))
+    message = refusal(file=file)
+    assert f"setting {name} = " in message
+    assert value in message
+    assert f"(settings file {file}): " in message
+
+
+ALLOWED = [
+    ("listen", "x", "host:port"),
+    ("peers", "x", "networks are wanted"),
+    ("capacity", "0", "greater than or equal to 1"),
+    ("command_timeout", "0", "greater than 0"),
+    ("drain_timeout", "-1", "greater than or equal to 0"),
+    ("tick", "2", "less than or equal to 1"),
+    ("tick", "0", "greater than or equal to 0.001"),
+    ("capacity", "x", "integer"),
+    ("tick", "x", "number"),
+    ("data_dir", "/a b", "no space"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), ALLOWED)
+def test_a_refusal_says_what_is_allowed(name: str, value: str, allowed: str) -> None:
+    assert allowed in refusal({name: value})
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ESL_RECORD_TICK", "9")
+    message = refusal({"capacity": "0"}, settings_file(tmp_path, "stall_timeout: 0"))
+    assert message.count("setting ") == 3
+    for source in ("flag --capacity", "environment variable ESL_RECORD_TICK", "settings file"):
+        assert source in message
+
+
+def test_a_relative_data_directory_is_judged_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "with space").mkdir()
+    monkeypatch.chdir(tmp_path / "with space")
+    assert "setting data_dir = " in refusal({"data_dir": "data"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event_socket_password: 5309",
+        "event_socket_password: [5309]",
+        "event_socket_password: {a: 5309}",
+        "event_socket_password: 5309: more",
+        "event_socket_password: '5309",
+        "event_socket_password: 5309\n  x: y",
+        "event_socket_pasword: 5309",
+        "event_socket_password: !secret 5309",
+        "event_socket_password: 5309\x01",
+    ],
+)
+def test_no_refusal_shows_the_password(tmp_path: Path, text: str) -> None:
+    message = refusal(file=settings_file(tmp_path, text))
+    assert "5309" not in message.replace(str(tmp_path), "")
+    assert "settings file" in message
+
+
+def test_settings_do_not_change_while_the_service_runs() -> None:
+    settings = load({})
+    with pytest.raises(ValidationError):
+        settings.capacity = 5
+    assert settings.capacity == 2000

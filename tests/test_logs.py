@@ -1,0 +1,118 @@
+"""Log lines: one a message, whatever a caller's name or a peer's bytes hold."""
+
+import io
+import logging
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from esl_record.logs import OneLine, one_line, to_stderr
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Classes of the characters that let a line be read in another order than it was written."""
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def logged(message: str, *arguments: object, error: BaseException | None = None) -> str:
+    """What one call of the log writes."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(OneLine("%(levelname)s %(message)s"))
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    logger.error(message, *arguments, exc_info=error)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("a\tb", "a\tb"),
+        ("J\u00fcrgen \u4e2d \U0001f600", "J\u00fcrgen \u4e2d \U0001f600"),
+        ("a\nb", "a\\x0ab"),
+        ("a\r\nb", "a\\x0d\\x0ab"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x9b31m", "\\x9b31m"),
+        ("a\x00b\x7f", "a\\x00b\\x7f"),
+        ("a\x85b", "a\\x85b"),
+        ("a\x0bb\x0cc", "a\\x0bb\\x0cc"),
+    ],
+)
+def test_control_characters_are_escaped_and_nothing_else(text: str, expected: str) -> None:
+    assert one_line(text) == expected
+
+
+@pytest.mark.parametrize("codepoint", ["2028", "2029", "202a", "202b", "202c", "202d", "202e"])
+def test_separators_and_direction_marks_are_escaped(codepoint: str) -> None:
+    escaped = one_line(f"a{chr(int(codepoint, 16))}b")
+    assert chr(int(codepoint, 16)) not in escaped
+    assert codepoint in escaped
+
+
+@pytest.mark.parametrize("codepoint", ["2066", "2067", "2068", "2069"])
+def test_direction_isolates_are_escaped(codepoint: str) -> None:
+    assert chr(int(codepoint, 16)) not in one_line(f"a{chr(int(codepoint, 16))}b")
+
+
+@given(st.lists(st.characters() | st.sampled_from([*"\r\n\x1b\x85\u2028\u202e\u2066\u2069"])).map("".join))
+def test_whatever_the_text_it_is_one_line_that_reads_as_written(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    left = {character for character in line if unicodedata.category(character) in ("Cc", "Zl", "Zp")} - {"\t"}
+    assert left == set()
+    assert not {unicodedata.bidirectional(character) for character in line} & BIDI
+
+
+@given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs"))))
+def test_printable_text_stays_as_it_is(text: str) -> None:
+    assert one_line(text) == text
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments"),
+    [
+        ("call from %s", ("Ann\nERROR forged",)),
+        ("call from Ann\nERROR forged", ()),
+        ("%s", (OSError("Ann\nERROR forged"),)),
+        ("%(name)s", ({"name": "Ann\r\nERROR forged"},)),
+    ],
+)
+def test_a_message_cannot_forge_a_line(message: str, arguments: tuple[object, ...]) -> None:
+    (line,) = logged(message, *arguments).splitlines()
+    assert line.startswith("ERROR ")
+    assert "forged" in line
+
+
+def test_a_traceback_keeps_its_lines() -> None:
+    lines = logged("went wrong", error=ValueError("reason")).splitlines()
+    assert lines[0] == "ERROR went wrong"
+    assert lines[-1] == "ValueError: reason"
+
+
+def test_the_log_goes_to_stderr_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(logging.INFO)
+    logging.getLogger("esl_record.test").info("from %s", "a\x1b[2J\nb")
+    logging.getLogger("esl_record.test").debug("not asked for")
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.endswith("INFO    from a\\x1b[2J\\x0ab")
+
+
+def test_starting_the_log_again_does_not_double_it(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr()
+    to_stderr(logging.DEBUG)
+    logging.getLogger("esl_record.test").debug("once")
+    assert capsys.readouterr().err.count("once") == 1
