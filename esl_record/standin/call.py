@@ -231,6 +231,9 @@ class Call:
         self._listener = listener = Listener(self._core, session, connection, self._api)
         while session.ready and not listener.connected and not listener.finished:
             yield
+        if listener.let_go:
+            # Before the call was parked: the real one finds the channel reset, and does not park it.
+            return
         yield from session.park(begun=listener.connected)
         yield from session.parse_messages()
 

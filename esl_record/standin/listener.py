@@ -29,6 +29,7 @@ class Listener:
         self.connected = False
         self.finished = False
         self.resume = False
+        self.let_go = False
         self._core = core
         self._session = session
         self._channel = session.channel
@@ -112,6 +113,7 @@ class Listener:
         self._core.unsubscribe(self.offer)
         if self.resume or is_true(self._channel.variables.get("socket_resume")):
             # Parking ends, and with it the application: the dialplan goes on. Without, the call stays parked.
+            self.let_go = True
             self._session.release()
 
     def _reply(self, text: str) -> None:
