@@ -177,6 +177,9 @@ class Service:
             ) from None
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error
+        documents = self.settings.documents
+        if documents is not None and not documents.is_dir():
+            raise ConfigError(f"setting documents = {documents}: is no directory")
         wanted = self.settings.capacity * _DESCRIPTORS_A_CALL + _DESCRIPTORS_ELSE
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from phones import Dialled, Phone
 
 from esl_record.recording.machine import EndReason, State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.replay import replay
 from esl_record.standin import voice
 
 LIMITS = {"initial_timeout": 2.0, "end_silence_timeout": 1.0}
@@ -52,6 +54,17 @@ def test_silence_after_speech_ends_it(phone: Phone) -> None:
     assert ended.variables["record_result"] == "success"
     assert ended.variables["record_url"].startswith("file:///")
     assert not ended.went_on
+
+
+def test_a_replay_of_the_recording_decides_as_the_call_did(phone: Phone) -> None:
+    document = phone.service.document("replayed", "answer", {"record": LIMITS}, "hangup")
+    spoken = np.concatenate([said(1.5), said(1.0, lead=0.6)])
+    ended = phone.call(Dialled(document, spoken))
+    params = RecordParams.of("record", ended.recording.parameters)
+    again = replay(ended.samples[:, 0], ended.recording.sample_rate, params)
+    assert (again.end.state, again.end.reason) == (ended.recording.state, ended.recording.end_reason)
+    assert again.end.at == len(ended.samples)
+    assert again.speech == ended.recording.speech
 
 
 def test_a_terminator_ends_it(phone: Phone) -> None:
