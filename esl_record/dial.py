@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from esl_record.config import Settings
-from esl_record.errors import CallGone, CommandRefused, EslRecordError
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, EslRecordError
 from esl_record.esl import wire
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.params import DTMF_DIGITS
@@ -72,6 +73,7 @@ class _Leg:
         self._answered = Flag()
         self._ended: AsyncResult[str] = AsyncResult()
         self._job = ""
+        self._outcomes: dict[str, str] = {}
 
     def run(self) -> int:
         self._switch.send("event plain CHANNEL_ANSWER CHANNEL_HANGUP_COMPLETE BACKGROUND_JOB")
@@ -82,22 +84,38 @@ class _Leg:
             "origination_caller_id_name=esl-record,ignore_early_media=true"
         )
         self._job = self._switch.background(f"originate {{{variables}}}{target} &park()")
-        gevent.wait([self._answered, self._ended], timeout=ANSWER_WAIT, count=1)
+        # It may have failed before its name was known.
+        self._judge_job()
+        gevent.wait([self._answered, self._ended, self._switch.closed], timeout=ANSWER_WAIT, count=1)
         if not self._answered.is_set():
-            self._say(f"not answered: {self._ended.value or 'no answer'}")
+            self._say(f"not answered: {self._ended.value or self._gone() or 'no answer'}")
             self._kill()
             return 1
         began = time.monotonic()
         self._say("answered")
-        tasks = [gevent.spawn(self._speak), gevent.spawn(self._press)]
-        gevent.wait([self._ended], timeout=self._call.timeout)
+        tasks = [gevent.spawn(self._try, task) for task in (self._speak, self._press)]
+        gevent.wait([self._ended, self._switch.closed], timeout=self._call.timeout, count=1)
         gevent.killall(tasks)
+        if not self._ended.ready() and self._switch.closed.is_set():
+            self._say(self._gone())
+            return 1
         if not self._ended.ready():
             self._say(f"still up after {self._call.timeout:g} s: hanging up")
             self._kill()
             return 1
         self._say(f"the other side hung up after {time.monotonic() - began:.1f} s: {self._ended.value}")
         return 0
+
+    def _gone(self) -> str:
+        return (
+            f"the switch has gone: {self._switch.fault or 'connection ended'}" if self._switch.closed.is_set() else ""
+        )
+
+    def _try(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except (CommandRefused, CommandTimeout, CallGone) as error:
+            self._say(str(error))
 
     def _speak(self) -> None:
         if self._call.audio is None:
@@ -119,16 +137,20 @@ class _Leg:
             pass  # it had gone already
 
     def _on_event(self, event: wire.Event) -> None:
-        if event.name == "BACKGROUND_JOB" and event.get("Job-UUID") == self._job:
-            outcome = event.body.decode("utf-8", "replace").strip()
-            if outcome.startswith("-ERR"):
-                self._ended.set(outcome)
+        if event.name == "BACKGROUND_JOB":
+            self._outcomes[event.get("Job-UUID")] = event.body.decode("utf-8", "replace").strip()
+            self._judge_job()
         elif event.get("Unique-ID") != self._uuid:
             return
         elif event.name == "CHANNEL_ANSWER":
             self._answered.set()
         elif event.name == "CHANNEL_HANGUP_COMPLETE":
             self._ended.set(event.get("Hangup-Cause"))
+
+    def _judge_job(self) -> None:
+        outcome = self._outcomes.get(self._job, "")
+        if outcome.startswith("-ERR"):
+            self._ended.set(outcome)
 
     def _say(self, text: str) -> None:
         self._console.print(escape(f"{self._call.extension}: {text}"), highlight=False)

@@ -3,7 +3,7 @@
 import os
 import shlex
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -57,8 +57,8 @@ def examine(settings: Settings, console: Console) -> int:
 def _findings(settings: Settings) -> Iterator[Finding]:
     yield from _packages()
     storage = Storage(settings.data_dir, settings.spool_dir)
-    yield _writable("data directory", storage.recordings, "data_dir")
-    yield _writable("spool folder", storage.spool_dir, "spool_dir")
+    yield _writable("data directory", storage.recordings, storage.prepare_recordings, "data_dir")
+    yield _writable("spool folder", storage.spool_dir, storage.prepare_spool, "spool_dir")
     yield _service(settings)
     try:
         with Inbound(settings.event_socket, settings.event_socket_password) as switch:
@@ -79,10 +79,10 @@ def _packages() -> Iterator[Finding]:
     yield Finding("libsndfile", wav, soundfile.__libsndfile_version__, "" if wav else "reinstall soundfile")
 
 
-def _writable(subject: str, folder: Path, setting: str) -> Finding:
+def _writable(subject: str, folder: Path, prepare: Callable[[], None], setting: str) -> Finding:
     probe = folder / f".doctor-{uuid.uuid4()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        prepare()
         probe.touch()
         probe.unlink()
     except OSError as error:

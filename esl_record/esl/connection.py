@@ -31,7 +31,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
     """Reads frames in a greenlet of its own, answers the waits for them, and never leaves one hanging.
 
     ``timeout`` (s) bounds the sending of a command and the wait for its reply. A reply that did not come in time
-    would be taken for the next command's, so a timeout closes the connection.
+    would be taken for the next command's, so a timeout ends the connection; ``stop`` or ``abort`` closes its socket.
     """
 
     def __init__(self, sock: socket.socket, *, timeout: float = 5.0) -> None:
@@ -62,12 +62,11 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
                     self._take(frame)
             reader.close()
         except WireError as error:
-            self.fault = error
+            self._lost(error)
         except OSError as error:
-            if self.connected:
-                self.fault = error
+            self._lost(error if self.connected else None)
         finally:
-            self._lost()
+            self._lost(None)
 
     def _take(self, frame: wire.Frame) -> None:
         kind = frame.content_type
@@ -110,13 +109,14 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         """How log lines name this connection."""
         return "event socket"
 
-    def _lost(self) -> None:
+    def _lost(self, fault: Exception | None) -> None:
+        """Nothing more can be asked. The socket stays open: a last word may still be said on it."""
+        self.fault = self.fault or fault
         self.connected = False
         self._run = False
         while self._replies:
             self._replies.popleft().set_exception(CallGone(f"{self.label}: {self.fault or 'connection ended'}"))
         self.closed.set()
-        self.sock.close()
 
     # ---- sending
 
@@ -126,7 +126,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         Raises CallGone if the connection has ended or ends meanwhile, CommandTimeout, WireError for text that
         must not go on the wire.
         """
-        return self._request(wire.command(data))
+        return self._request(wire.command(data), repr(data[:80]))
 
     def api(self, line: str) -> str:
         """The answer to an API command. Raises CommandRefused where it begins with ``-ERR`` or ``-USAGE``."""
@@ -135,7 +135,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
             raise CommandRefused(answer.strip())
         return answer
 
-    def _request(self, data: bytes) -> wire.Frame:
+    def _request(self, data: bytes, name: str) -> wire.Frame:
+        """``send`` of what is formatted already; errors call it ``name``."""
         if not self.connected:
             raise CallGone(f"{self.label}: {self.fault or 'connection ended'}")
         reply: AsyncResult[wire.Frame] = AsyncResult()
@@ -150,14 +151,11 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         except gevent.Timeout as expired:
             if expired is not limit:
                 raise
-            name = data.split(b"\n", 1)[0][:80].decode("utf-8", "replace")
-            error = CommandTimeout(f"{self.label}: no answer to {name!r} within {self.timeout:g} s")
-            self.fault = self.fault or error
-            self.abort()
+            error = CommandTimeout(f"{self.label}: no answer to {name} within {self.timeout:g} s")
+            self._lost(error)
             raise error from None
         except OSError as error:
-            self.fault = self.fault or error
-            self.abort()
+            self._lost(error)
             raise CallGone(f"{self.label}: {error}") from error
 
     # ---- ending
@@ -181,6 +179,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
             pass  # the other side was faster
         if self._receive_events_greenlet is not gevent.getcurrent():
             self._receive_events_greenlet.join(_FAREWELL)
+        self.sock.close()
 
 
 def _keep_alive(sock: socket.socket) -> None:

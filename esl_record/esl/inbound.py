@@ -6,7 +6,7 @@ import gevent
 from gevent import socket
 from greenswitch.esl import InboundESL
 
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout, EslRecordError
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, EslRecordError, WireError
 from esl_record.esl import wire
 from esl_record.esl.connection import Connection
 
@@ -46,7 +46,9 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
         if not self._auth_request_event.is_set():
             raise SwitchUnreachable(f"{self.label}: {self.fault or 'no login offered'}")
         try:
-            reply = self.send(f"auth {password}").reply
+            reply = self._request(wire.command(f"auth {password}"), "auth").reply
+        except WireError:
+            raise WireError("event_socket_password: must be one line without NUL") from None
         except (CallGone, CommandTimeout) as error:
             raise SwitchUnreachable(str(error)) from error
         if not reply.startswith("+OK"):
@@ -61,7 +63,7 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
 
     def execute(self, uuid: str, application: str, argument: str = "") -> None:
         """Runs a dialplan application on the call ``uuid``; does not wait for its end."""
-        reply = self._request(wire.execute(application, argument, str(new_uuid()), uuid)).reply
+        reply = self._request(wire.execute(application, argument, str(new_uuid()), uuid), application).reply
         if not reply.startswith("+OK"):
             raise CommandRefused(f"{application}: {reply}")
 

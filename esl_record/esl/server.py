@@ -73,7 +73,10 @@ class Server:
         gevent.killall(list(self._calls.values()), timeout=_REFUSAL_TIMEOUT * 2)
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        if not any(ip_address(address[0]) in network for network in self._peers):
+        peer = ip_address(address[0])
+        # What an IPv6 socket calls an IPv4 peer.
+        peer = getattr(peer, "ipv4_mapped", None) or peer
+        if not any(peer in network for network in self._peers):
             log.warning("connection from %s refused: not in the setting peers", address[0])
             sock.close()
             return

@@ -23,6 +23,8 @@ EXECUTE_LIMIT = 4 * 3600.0
 LINGER = 5
 """Seconds the switch keeps the socket open after the hang-up; without it the last events of a call are lost."""
 
+_LAST_WORD = 1.0
+
 _EVENTS = "RECORD_START RECORD_STOP"
 
 
@@ -91,7 +93,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self._executing[event_uuid] = done
         limit = gevent.Timeout(timeout)
         try:
-            reply = self._request(wire.execute(application, argument, event_uuid)).reply
+            reply = self._request(wire.execute(application, argument, event_uuid), application).reply
             if reply.startswith("-ERR"):
                 raise CommandRefused(f"{application}: {reply}")
             with limit:
@@ -110,7 +112,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         if block:
             return self.execute(app_name, app_args or "", timeout=response_timeout or EXECUTE_LIMIT)
         self._check_live()
-        return self._request(wire.execute(app_name, app_args or "", str(_uuid.uuid4())))
+        return self._request(wire.execute(app_name, app_args or "", str(_uuid.uuid4())), app_name)
 
     def register_expected_event(self, *_: object) -> NoReturn:
         # greenswitch's way of waiting takes any completion of an application of that name for its own.
@@ -144,7 +146,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         Returns once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
         """
         if self.live:
-            self._request(wire.hangup(cause))
+            self._request(wire.hangup(cause), "hangup")
             self._over.wait(self.timeout)
 
     def uuid_break(self) -> None:
@@ -185,20 +187,24 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
         Without ``resume`` a call whose socket closes stays parked, with nobody to end it.
         """
-        try:
-            for name, value in variables:
+        for name, value in variables if self.live else ():
+            try:
                 self.set_variable(name, value)
+            except (CallGone, CommandTimeout, CommandRefused) as error:
+                log.debug("%s: release: %s", self.label, error)
+        try:
             if self.live:
                 self.send("resume")
-        except (CallGone, CommandTimeout, CommandRefused) as error:
+        except (CallGone, CommandTimeout) as error:
             log.debug("%s: release: %s", self.label, error)
+        if not self.connected and self.hangup_cause is None:
             self._resume_blind()
         self.stop()
 
     def _resume_blind(self) -> None:
         """Where replies can no longer be read the switch can still be told to take the call back."""
         try:
-            with gevent.Timeout(1.0, False):
+            with gevent.Timeout(_LAST_WORD, False):
                 self.sock.sendall(b"resume\n\nexit\n\n")
         except OSError:
             pass  # nobody there to tell
@@ -241,10 +247,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         if frame.headers.get("Content-Disposition") != "linger":
             self._end_executions()
 
-    def _lost(self) -> None:
+    def _lost(self, fault: Exception | None) -> None:
+        super()._lost(fault)
         self._over.set()
         self._end_executions()
-        super()._lost()
 
     def _end_executions(self) -> None:
         for done in list(self._executing.values()):

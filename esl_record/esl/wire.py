@@ -20,7 +20,7 @@ BODY_LIMIT = 1 << 24
 """Bytes a body may have."""
 
 _FORBIDDEN = re.compile(r"[\r\n\0]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 
 Headers = Mapping[str, str]

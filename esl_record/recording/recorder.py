@@ -275,7 +275,7 @@ class Recorder:
             self._storage.drop_spool(recording)
             return recording
         except (OSError, SpoolError) as error:
-            kept = f"the audio stays in {self._path}: " if samples else ""
+            kept = f"the audio stays in {self._path}: " if samples and self._path.exists() else ""
             return recording.model_copy(
                 update={
                     "state": m.State.ERROR,

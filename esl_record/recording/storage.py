@@ -27,7 +27,13 @@ class Storage:
 
     def prepare(self) -> None:
         """Makes the directories, for nobody but this user and its group. Raises OSError."""
+        self.prepare_recordings()
+        self.prepare_spool()
+
+    def prepare_recordings(self) -> None:
         self.recordings.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+    def prepare_spool(self) -> None:
         if not self.spool_dir.exists():
             self.spool_dir.mkdir(parents=True)
             # The switch writes here as a user of the same group; what it makes must be that group's to be read.

@@ -1,0 +1,1164 @@
+"""One recording from its tap to its file. The test is the switch: it writes the spool, and turns the engine by hand."""
+
+import errno
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from unittest import mock
+
+import gevent
+import numpy as np
+import pytest
+import soundfile
+from gevent.event import Event as Flag
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from esl_record.audio.encoder import Encoder
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.session import Session
+from esl_record.esl.wire import Event
+from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.params import Direction, RecordParams
+from esl_record.recording.recorder import BEEP, Recorder, summary, tap_variables
+from esl_record.recording.recording import Party, Recording
+from esl_record.recording.recovery import Recovery
+from esl_record.recording.speech import Speech
+from esl_record.recording.storage import Storage
+from esl_record.standin import voice
+from esl_record.vad.engine import Engine
+
+LIMIT = 5.0
+"""Seconds a test waits for what must come."""
+
+RATE = 8000
+TICK = 800
+"""Samples between two ticks."""
+
+START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
+NO_LIMITS = {"initial_timeout": 0, "end_silence_timeout": 0}
+
+Samples = NDArray[np.int16]
+
+
+class FakeSession:
+    """What a recorder uses of a session, with a switch behind it that writes the spool when the test says so."""
+
+    label = "call c1"
+
+    def __init__(self) -> None:
+        self.closed = Flag()
+        self.tapped = Flag()
+        self.hangup_cause: str | None = None
+        self.fault: Exception | None = None
+        self.rate: str | None = str(RATE)
+        self.known = True
+        """Whether the switch knows the call."""
+        self.said: list[str] = []
+        self.failures: dict[str, Exception] = {}
+        """By verb, what it raises."""
+        self.makes_spool = True
+        self.path = Path()
+        self._channels = 1
+        self._listeners: list[Callable[[Event], None]] = []
+        self._file: BinaryIO | None = None
+        self._paused = self._masked = False
+
+    # ---- as a session
+
+    @property
+    def connected(self) -> bool:
+        return not self.closed.is_set()
+
+    @property
+    def live(self) -> bool:
+        return self.hangup_cause is None and self.connected
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def playback(self, path: str) -> None:
+        self._say("playback", path)
+
+    def get_variable(self, name: str) -> str | None:
+        self._say("get_variable", name)
+        return self.rate
+
+    def exists(self) -> bool:
+        self._say("exists")
+        return self.known
+
+    def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
+        self._say("start", path, *(f"{name}={value}" for name, value in variables.items()))
+        self.path = Path(path)
+        self._channels = 2 if "RECORD_STEREO" in variables else 1
+        if self.makes_spool:
+            # Held open, as the switch does: what becomes of the path does not keep it from writing.
+            self._file = self.path.open("ab", buffering=0)
+        self.tapped.set()
+
+    def stop_tap(self, path: str) -> None:
+        self._say("stop", path)
+        self.close()
+
+    def pause_tap(self, path: str, *, mask: bool) -> None:
+        self._say("mask" if mask else "pause", path)
+        self._masked, self._paused = mask, not mask
+
+    def resume_tap(self, path: str, *, mask: bool) -> None:
+        self._say("unmask" if mask else "resume", path)
+        self._masked = self._paused = False
+
+    def _say(self, verb: str, *arguments: str) -> None:
+        if not self.live:
+            raise CallGone(f"call c1: {self.hangup_cause}")
+        self.said.append(" ".join([verb, *arguments]))
+        if verb in self.failures:
+            raise self.failures[verb]
+
+    # ---- as a switch
+
+    def write(self, samples: Samples) -> None:
+        """The call goes on for these samples of the party's side; in stereo it hears silence."""
+        if self._file is None or self._paused:
+            return
+        heard = np.zeros((len(samples), self._channels), "<i2")
+        if not self._masked:
+            heard[:, 0] = samples
+        self._file.write(heard.tobytes())
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def tell(self, name: str, **headers: str) -> None:
+        """An event, if there is a connection to tell it over; an underscore in a keyword stands for a hyphen."""
+        if not self.connected:
+            return
+        event = Event({"Event-Name": name, **{key.replace("_", "-"): value for key, value in headers.items()}})
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    def press(self, digits: str) -> None:
+        for digit in digits:
+            self.tell("DTMF", DTMF_Digit=digit)
+
+    def hang_up(self) -> None:
+        if self.connected:
+            self.hangup_cause = "NORMAL_CLEARING"
+        self.tell("CHANNEL_HANGUP", Hangup_Cause="NORMAL_CLEARING")
+
+    def record_stop(self, cause: str = "success-silence", path: Path | None = None) -> None:
+        """The switch has closed a spool, this recording's unless another is named."""
+        if path is None:
+            self.close()
+        self.tell("RECORD_STOP", Record_File_Path=str(path or self.path), Record_Completion_Cause=cause)
+
+    def lose(self, fault: Exception | None = None) -> None:
+        """The connection ends."""
+        self.fault = fault
+        self.closed.set()
+
+    @property
+    def steered(self) -> list[str]:
+        """What the tap was told after its start, without its path."""
+        verbs = [line.split()[0] for line in self.said]
+        return [verb for verb in verbs if verb in ("pause", "resume", "mask", "unmask", "stop")]
+
+
+class Bench:
+    """A recorder under test, its session and its storage."""
+
+    def __init__(self, folder: Path, *, stall_timeout: float = 10.0, **params: Any) -> None:
+        self.storage = Storage(folder / "data")
+        self.storage.prepare()
+        self.engine = Engine()
+        self.session = FakeSession()
+        self.recorder = Recorder(
+            cast(Session, self.session),
+            self.engine,
+            self.storage,
+            Party(call_id="c1", caller_number="15551230001"),
+            RecordParams(**params),
+            stall_timeout=stall_timeout,
+            clock=lambda: START,
+        )
+        self._greenlet: gevent.Greenlet | None = None
+
+    def begin(self) -> "Bench":
+        """Starts the recording; returns when the tap runs."""
+        self._greenlet = gevent.spawn(self.recorder.record)
+        gevent.wait([self.session.tapped, self._greenlet], count=1, timeout=LIMIT)
+        gevent.idle()
+        return self
+
+    def hear(self, samples: Samples | float, step: int = TICK) -> None:
+        """The call goes on: these samples, or as many seconds of silence, with a tick each ``step``."""
+        heard = silence(samples) if isinstance(samples, int | float) else samples
+        for at in range(0, len(heard), step):
+            self.session.write(heard[at : at + step])
+            self.tick()
+
+    def tick(self) -> None:
+        self.engine.tick()
+        gevent.idle()
+
+    def press(self, digits: str) -> None:
+        self.session.press(digits)
+        gevent.idle()
+
+    @property
+    def running(self) -> bool:
+        assert self._greenlet is not None
+        return not self._greenlet.ready() and not self.recorder.recording.state.final
+
+    def result(self) -> Recording:
+        """The recording, which has ended or is about to."""
+        assert self._greenlet is not None
+        recording = self._greenlet.get(timeout=LIMIT)
+        assert isinstance(recording, Recording)
+        assert len(self.engine) == 0
+        return recording
+
+    def raised(self, kind: type[Exception]) -> str:
+        with pytest.raises(kind) as caught:
+            self.result()
+        return str(caught.value)
+
+    def samples(self) -> Samples:
+        """The finished audio, shape (samples, channels)."""
+        audio = self.result().audio(self.storage.document_path(self.result()))
+        assert audio is not None
+        samples, rate = soundfile.read(audio, dtype="int16", always_2d=True)
+        assert rate == self.result().sample_rate
+        return samples
+
+    def spooled(self) -> list[str]:
+        return sorted(path.suffix for path in self.storage.spool_dir.iterdir())
+
+    def kept(self) -> list[Path]:
+        return sorted(path for path in self.storage.recordings.rglob("*") if path.is_file())
+
+    def close(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        self.session.close()
+
+
+def a_folder() -> tempfile.TemporaryDirectory[str]:
+    """In memory where there is such a file system: what is synced to a disk here is synced by the hundred."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+
+
+@pytest.fixture
+def bench() -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    with a_folder() as folder:
+
+        def making(**named: Any) -> Bench:
+            benches.append(Bench(Path(folder), **named))
+            return benches[-1]
+
+        yield making
+        for one in benches:
+            one.close()
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock's limits, a good deal shorter."""
+    monkeypatch.setattr("esl_record.recording.recorder.ASK_AFTER", 0.03)
+    monkeypatch.setattr("esl_record.recording.recorder.FIRST_AUDIO", 0.3)
+
+
+Make = Callable[..., Bench]
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * RATE), np.int16)
+
+
+def said(seconds: float, *, lead: float = 0.0, trail: float = 0.0) -> Samples:
+    """A voice between two silences."""
+    return np.concatenate([silence(lead), voice.say(seconds), silence(trail)])
+
+
+def how(recording: Recording) -> tuple[State, EndReason | None]:
+    return recording.state, recording.end_reason
+
+
+# ---- what ends it
+
+
+def terminator(bench: Bench) -> None:
+    bench.hear(said(1.0))
+    bench.press("#")
+
+
+def hangup(bench: Bench) -> None:
+    bench.hear(said(1.0))
+    bench.session.hang_up()
+    bench.session.record_stop()
+
+
+def stopping(bench: Bench) -> None:
+    bench.hear(said(1.0))
+    bench.recorder.stop()
+
+
+def operator(bench: Bench) -> None:
+    """Somebody ends the tap by its path."""
+    bench.hear(said(1.0))
+    bench.session.record_stop("success-maxtime")
+    bench.session.failures["stop"] = CommandRefused("-ERR Cannot stop record session!")
+
+
+def full_disk(bench: Bench) -> None:
+    bench.hear(said(1.0))
+    bench.session.record_stop("uri-failure")
+
+
+@pytest.mark.parametrize(
+    ("ending", "state", "reason", "error"),
+    [
+        (terminator, State.FINISHED, EndReason.TERMINATOR, ""),
+        (hangup, State.FINISHED, EndReason.HANGUP, ""),
+        (stopping, State.FINISHED, EndReason.STOP, ""),
+        (operator, State.FINISHED, EndReason.STOP, ""),
+        (full_disk, State.ERROR, EndReason.ERROR, "the switch could not write the spool: disk full?"),
+    ],
+)
+def test_what_happens_ends_it_with_all_the_audio_until_then(
+    bench: Make, ending: Callable[[Bench], None], state: State, reason: EndReason, error: str
+) -> None:
+    running = bench().begin()
+    ending(running)
+    recording = running.result()
+    assert how(recording) == (state, reason)
+    assert (recording.error, recording.duration) == (error, 1.0)
+    assert np.array_equal(running.samples()[:, 0], voice.say(1.0))
+    assert running.spooled() == []
+
+
+def test_silence_after_speech_ends_it(bench: Make) -> None:
+    running = bench(end_silence_timeout=1.0).begin()
+    running.hear(said(1.5, lead=0.5, trail=3.0))
+    recording = running.result()
+    assert how(recording) == (State.FINISHED, EndReason.END_SILENCE)
+    assert recording.duration == pytest.approx(3.0, abs=0.25)
+    assert recording.duration == recording.speech[-1][1] + 1.0
+
+
+def test_silence_within_the_timeout_does_not_end_it(bench: Make) -> None:
+    running = bench(end_silence_timeout=1.0).begin()
+    for _ in range(3):
+        running.hear(said(1.0, trail=0.8))
+    assert running.running
+    running.recorder.stop()
+    assert running.result().duration == 5.4
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.23, 4.0, 0.0201])
+def test_no_speech_at_all_is_no_input_after_exactly_the_timeout(bench: Make, seconds: float) -> None:
+    running = bench(initial_timeout=seconds).begin()
+    running.hear(5.0)
+    recording = running.result()
+    assert how(recording) == (State.NO_INPUT, EndReason.INITIAL_TIMEOUT)
+    assert len(running.samples()) == round(seconds * RATE)
+    assert recording.speech == []
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.5, 1.23, 1.0001])
+@pytest.mark.parametrize("step", [160, 800, 3000])
+@pytest.mark.parametrize("stereo", [False, True], ids=["mono", "stereo"])
+def test_the_maximum_length_is_exact_to_the_sample(bench: Make, seconds: float, step: int, stereo: bool) -> None:
+    running = bench(**NO_LIMITS, max_length=seconds, stereo=stereo).begin()
+    spoken = said(2.0)
+    running.hear(spoken, step)
+    assert how(running.result()) == (State.FINISHED, EndReason.MAX_LENGTH)
+    assert np.array_equal(running.samples()[:, 0], spoken[: round(seconds * RATE)])
+    assert running.samples().shape[1] == (2 if stereo else 1)
+
+
+@pytest.mark.parametrize("step", [37, 160, 5000, 40000])
+def test_the_outcome_does_not_depend_on_how_often_it_is_looked_at(bench: Make, step: int) -> None:
+    running = bench(end_silence_timeout=1.0).begin()
+    running.hear(said(1.5, lead=0.5, trail=3.0), step)
+    usual = bench(end_silence_timeout=1.0).begin()
+    usual.hear(said(1.5, lead=0.5, trail=3.0))
+    for fact in ("state", "end_reason", "duration", "sha256", "speech"):
+        assert getattr(running.result(), fact) == getattr(usual.result(), fact)
+
+
+def test_a_hang_up_before_a_word_is_no_input(bench: Make) -> None:
+    running = bench().begin()
+    running.hear(1.0)
+    running.session.hang_up()
+    running.session.record_stop()
+    assert how(running.result()) == (State.NO_INPUT, EndReason.HANGUP)
+
+
+def test_a_hang_up_and_its_end_of_connection_are_one_end(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(1.0)
+    running.session.hang_up()
+    running.session.record_stop()
+    running.session.lose()
+    assert how(running.result()) == (State.FINISHED, EndReason.HANGUP)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (ConnectionResetError("reset by peer"), "event socket lost: reset by peer"),
+        (None, "event socket lost: the switch closed it"),
+    ],
+)
+def test_a_lost_event_socket_ends_it_when_the_tap_falls_silent(bench: Make, fault: Exception, error: str) -> None:
+    spoken = said(1.0)
+    running = bench(**NO_LIMITS).begin()
+    running.hear(spoken)
+    running.session.lose(fault)
+    running.hear(0.5, step=4000)
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert (recording.error, recording.duration) == (error, 1.5)
+    assert running.session.steered == []
+
+
+def test_a_lost_event_socket_leaves_the_limits_as_they_are(bench: Make) -> None:
+    running = bench(max_length=1.5).begin()
+    running.hear(said(1.0))
+    running.session.lose()
+    running.hear(1.0)
+    assert how(running.result()) == (State.FINISHED, EndReason.MAX_LENGTH)
+    assert running.result().duration == 1.5
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+def test_a_lost_event_socket_ends_a_paused_recording_too(bench: Make, behavior: PauseBehavior) -> None:
+    """Nobody can resume it, nor will anybody tell of the hang-up."""
+    running = bench(**NO_LIMITS).begin()
+    running.hear(1.0)
+    running.recorder.pause(behavior)
+    running.tick()
+    running.session.lose()
+    with gevent.Timeout(0.6, AssertionError("it waits for ever")):
+        recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.duration == 1.0
+
+
+def test_the_end_of_another_recording_of_the_call_does_not_matter(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.session.record_stop("uri-failure", path=Path("/elsewhere.raw"))
+    running.tick()
+    assert running.running
+    running.recorder.stop()
+    assert how(running.result()) == (State.FINISHED, EndReason.STOP)
+
+
+def test_stopping_before_the_tap_runs_ends_it_without_audio(bench: Make) -> None:
+    early = bench()
+    early.recorder.stop()
+    recording = early.begin().result()
+    assert recording.end_reason is EndReason.STOP
+    assert (recording.duration, recording.file) == (0.0, "")
+    assert early.session.steered == ["stop"]
+    assert early.spooled() == []
+
+
+def test_stopping_twice_or_afterwards_changes_nothing(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.recorder.stop()
+    running.recorder.stop()
+    recording = running.result()
+    running.recorder.stop()
+    running.recorder.pause()
+    running.recorder.resume()
+    assert running.recorder.recording == recording
+    assert running.session.steered == ["stop"]
+
+
+# ---- digits
+
+
+@pytest.mark.parametrize(
+    ("terminators", "pressed", "by"),
+    [("#", "5#", "#"), ("#*", "*#", "*"), ("#*", "12#*", "#"), ("1", "21", "1"), ("A", "#A", "A")],
+)
+def test_the_first_terminator_pressed_ends_it(bench: Make, terminators: str, pressed: str, by: str) -> None:
+    """Though they come with no audio between them."""
+    running = bench(terminators=terminators).begin()
+    running.hear(0.5)
+    running.press(pressed)
+    recording = running.result()
+    assert (recording.end_reason, recording.terminator, recording.duration) == (EndReason.TERMINATOR, by, 0.5)
+
+
+def test_digits_that_end_nothing_are_ignored(bench: Make) -> None:
+    running = bench(terminators="").begin()
+    running.hear(0.5)
+    running.press("0123456789*#ABCD")
+    assert running.running
+
+
+def test_a_terminator_in_the_middle_of_a_word_cuts_there(bench: Make) -> None:
+    running = bench().begin()
+    running.hear(said(1.5, lead=0.5)[: round(1.4 * RATE)])
+    running.press("#")
+    recording = running.result()
+    assert recording.duration == 1.4
+    assert recording.speech[-1][1] == 1.4
+    assert recording.speech[0][0] == pytest.approx(0.5, abs=0.35)
+
+
+def test_a_digit_counts_from_where_the_audio_was_though_nobody_had_looked(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.session.write(silence(0.31))
+    running.press("#")
+    assert running.result().duration == 0.81
+
+
+def test_what_fell_due_before_the_digit_comes_first(bench: Make) -> None:
+    """A second of audio nobody had looked at: the timeout lies within it, the digit behind it."""
+    running = bench(initial_timeout=0.5).begin()
+    running.session.write(silence(1.0))
+    running.press("#")
+    recording = running.result()
+    assert how(recording) == (State.NO_INPUT, EndReason.INITIAL_TIMEOUT)
+    assert (recording.duration, recording.terminator) == (0.5, "")
+
+
+def test_what_was_said_before_the_digit_is_heard_first(bench: Make) -> None:
+    """The timeout would lie within the audio nobody had looked at, were it not for the voice in it."""
+    running = bench(initial_timeout=0.8).begin()
+    running.session.write(voice.say(1.0))
+    running.press("#")
+    recording = running.result()
+    assert how(recording) == (State.FINISHED, EndReason.TERMINATOR)
+    assert len(recording.speech) == 1
+
+
+def test_what_was_said_before_a_hang_up_is_no_silence(bench: Make) -> None:
+    running = bench(initial_timeout=4.0).begin()
+    running.session.write(voice.say(1.0))
+    running.session.hang_up()
+    running.session.record_stop()
+    assert how(running.result()) == (State.FINISHED, EndReason.HANGUP)
+
+
+# ---- pausing
+
+
+@pytest.mark.parametrize(
+    ("behavior", "steered", "length", "end"),
+    [
+        (PauseBehavior.SKIP, ["pause", "resume", "stop"], 2.0, 1.0),
+        (PauseBehavior.SILENCE, ["mask", "unmask", "stop"], 2.5, 1.5),
+    ],
+)
+def test_a_pause_is_the_switchs_and_stands_in_the_recording(
+    bench: Make, behavior: PauseBehavior, steered: list[str], length: float, end: float
+) -> None:
+    running = bench(**NO_LIMITS).begin()
+    spoken = said(2.5)
+    running.hear(spoken[:RATE])
+    running.recorder.pause(behavior)
+    running.tick()
+    assert running.recorder.recording.state is State.PAUSED
+    running.hear(spoken[RATE : RATE * 3 // 2])
+    running.recorder.resume()
+    running.tick()
+    assert running.recorder.recording.state is State.RECORDING
+    running.hear(spoken[RATE * 3 // 2 :])
+    running.recorder.stop()
+    recording = running.result()
+    assert running.session.steered == steered
+    assert recording.duration == length
+    assert [(pause.start, pause.end, pause.behavior) for pause in recording.pauses] == [(1.0, end, behavior)]
+    heard = running.samples()[:, 0]
+    assert np.array_equal(heard[:RATE], spoken[:RATE])
+    assert np.array_equal(heard[-RATE:], spoken[-RATE:])
+    assert not heard[RATE:-RATE].any()
+
+
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+@pytest.mark.parametrize("limit", ["initial_timeout", "max_length"])
+def test_the_timers_stand_still_while_paused(bench: Make, behavior: PauseBehavior, limit: str) -> None:
+    running = bench(**{**NO_LIMITS, limit: 2.0}).begin()
+    running.hear(1.0)
+    running.recorder.pause(behavior)
+    running.tick()
+    running.hear(3.0)
+    assert running.recorder.recording.state is State.PAUSED
+    running.recorder.resume()
+    running.tick()
+    running.hear(2.0)
+    assert running.result().end_reason == EndReason(limit)
+    assert len(running.samples()) == (2 if behavior is PauseBehavior.SKIP else 5) * RATE
+
+
+def test_masked_speech_is_not_heard(bench: Make) -> None:
+    running = bench(initial_timeout=1.0).begin()
+    running.hear(0.5)
+    running.recorder.pause(PauseBehavior.SILENCE)
+    running.tick()
+    running.hear(said(1.5))
+    running.recorder.resume()
+    running.tick()
+    running.hear(1.0)
+    recording = running.result()
+    assert how(recording) == (State.NO_INPUT, EndReason.INITIAL_TIMEOUT)
+    assert recording.speech == []
+    assert recording.duration == 2.5
+
+
+def test_a_word_cut_by_a_mask_goes_on_behind_it(bench: Make) -> None:
+    running = bench(end_silence_timeout=1.0).begin()
+    running.hear(said(1.0))
+    running.recorder.pause(PauseBehavior.SILENCE)
+    running.tick()
+    running.hear(2.0)
+    running.recorder.resume()
+    running.tick()
+    running.hear(said(1.0))
+    running.recorder.stop()
+    recording = running.result()
+    assert how(recording) == (State.FINISHED, EndReason.STOP)
+    assert [end for _, end in recording.speech] == [4.0]
+
+
+def test_pausing_the_paused_and_resuming_the_running_does_nothing(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.recorder.resume()
+    running.hear(0.5)
+    running.recorder.pause()
+    running.recorder.pause(PauseBehavior.SILENCE)
+    running.tick()
+    running.recorder.resume()
+    running.recorder.resume()
+    running.tick()
+    running.recorder.stop()
+    assert len(running.result().pauses) == 1
+    assert running.session.steered == ["pause", "resume", "stop"]
+
+
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+@pytest.mark.parametrize("ending", [terminator, hangup, stopping])
+def test_an_end_while_paused_ends_the_pause(
+    bench: Make, behavior: PauseBehavior, ending: Callable[[Bench], None]
+) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.recorder.pause(behavior)
+    running.tick()
+    ending(running)
+    recording = running.result()
+    assert recording.state is State.FINISHED
+    assert [(pause.start, pause.end) for pause in recording.pauses] == [(0.5, recording.duration)]
+    assert not running.samples().any()
+
+
+@pytest.mark.parametrize("verb", ["pause", "mask"])
+@pytest.mark.parametrize("error", [CommandRefused("-ERR Cannot pause"), CommandTimeout("no answer to pause")])
+def test_a_pause_the_switch_refuses_is_an_error_that_keeps_the_audio(bench: Make, verb: str, error: Exception) -> None:
+    """What was to be kept secret would be heard."""
+    running = bench(**NO_LIMITS).begin()
+    running.session.failures[verb] = error
+    running.hear(said(1.0))
+    running.recorder.pause(PauseBehavior.SILENCE if verb == "mask" else PauseBehavior.SKIP)
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.error == str(error)
+    assert recording.duration == 1.0
+
+
+def test_a_pause_that_crosses_a_hang_up_is_a_hang_up(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(1.0)
+    running.session.failures["pause"] = CallGone("call c1: NORMAL_CLEARING")
+    running.recorder.pause()
+    gevent.idle()
+    running.session.hang_up()
+    running.session.record_stop()
+    recording = running.result()
+    assert how(recording) == (State.FINISHED, EndReason.HANGUP)
+    assert recording.duration == 1.0
+
+
+# ---- the end of the spool
+
+
+@pytest.mark.parametrize(("stereo", "duration"), [(False, 1.1), (True, 1.0)], ids=["mono", "stereo"])
+def test_what_the_switch_adds_while_it_closes_is_kept_in_mono_alone(bench: Make, stereo: bool, duration: float) -> None:
+    """In stereo it can be torn between the channels."""
+    running = bench(**NO_LIMITS, stereo=stereo).begin()
+    running.hear(1.0)
+    running.session.hang_up()
+    gevent.idle()
+    running.session.write(silence(0.1))
+    running.session.record_stop()
+    recording = running.result()
+    assert (recording.end_reason, recording.duration) == (EndReason.HANGUP, duration)
+    assert len(running.samples()) == round(duration * RATE)
+
+
+def test_a_spool_the_switch_never_closes_is_not_waited_for_long(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esl_record.recording.recorder.CLOSE_WAIT", 0.02)
+    running = bench(**NO_LIMITS).begin()
+    running.hear(1.0)
+    running.session.hang_up()
+    assert running.result().duration == 1.0
+
+
+@pytest.mark.parametrize("ending", [terminator, stopping, full_disk])
+def test_what_is_written_after_the_end_is_not_in_the_file(bench: Make, ending: Callable[[Bench], None]) -> None:
+    running = bench(**NO_LIMITS).begin()
+    ending(running)
+    running.session.write(silence(0.5))
+    assert running.result().duration == 1.0
+
+
+def test_half_a_sample_at_the_end_is_no_sample(bench: Make) -> None:
+    running = bench(**NO_LIMITS, stereo=True).begin()
+    running.hear(0.5)
+    with running.session.path.open("ab") as file:
+        file.write(b"\x01\x02\x03")
+    running.recorder.stop()
+    assert running.result().duration == 0.5
+
+
+# ---- what comes of it
+
+
+def test_a_finished_recording_is_a_wav_and_a_json_and_no_spool(bench: Make) -> None:
+    running = bench(control_id="k1").begin()
+    terminator(running)
+    recording = running.result()
+    document = running.storage.document_path(recording)
+    assert running.kept() == [document, document.with_suffix(".wav")]
+    assert running.spooled() == []
+    assert Recording.model_validate_json(document.read_bytes()) == recording
+    data = document.with_suffix(".wav").read_bytes()
+    assert (recording.size, recording.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (recording.call_id, recording.caller_number, recording.control_id) == ("c1", "15551230001", "k1")
+    assert (recording.start_time, recording.end_time) == (START, START)
+    assert running.recorder.recording == recording
+
+
+def test_speech_is_told_in_seconds(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(said(1.0, lead=1.0, trail=1.5))
+    running.hear(said(1.5, trail=1.0))
+    running.recorder.stop()
+    (first, second) = running.result().speech
+    assert first == pytest.approx((1.0, 2.0), abs=0.35)
+    assert second == pytest.approx((3.5, 5.0), abs=0.35)
+
+
+def test_a_span_of_speech_ends_with_the_recording_at_the_latest() -> None:
+    speech = Speech(RATE)
+    assert list(speech.changes([])) == []
+    list(speech.changes([(0, True), (RATE, False), (2 * RATE, True)]))
+    (first, second) = speech.seconds(3 * RATE)
+    assert first == pytest.approx((0.0, 1.0), abs=0.3)
+    assert second == (2.0, 3.0)
+    assert speech.seconds(2 * RATE) == [first]
+    assert speech.seconds(RATE // 2) == [(0.0, 0.5)]
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_times_are_counted_at_the_calls_own_rate(bench: Make, rate: int) -> None:
+    running = bench(initial_timeout=0.25)
+    running.session.rate = str(rate)
+    running.begin().hear(np.zeros(rate, np.int16))
+    recording = running.result()
+    assert (recording.sample_rate, recording.duration) == (rate, 0.25)
+    assert len(running.samples()) == rate // 4
+
+
+@pytest.mark.parametrize("rate", [None, "", "0", "-1", "eight", "\u0668"])
+def test_a_call_that_does_not_know_its_rate_has_8000(bench: Make, rate: str | None) -> None:
+    running = bench(initial_timeout=0.25)
+    running.session.rate = rate
+    running.begin().hear(0.5)
+    assert running.result().sample_rate == 8000
+
+
+def test_it_can_be_watched(bench: Make) -> None:
+    running = bench(**NO_LIMITS)
+    assert running.recorder.position == 0.0
+    running.begin().hear(0.5)
+    assert running.recorder.position == 0.5
+    assert running.recorder.recording.state is State.RECORDING
+    running.recorder.stop()
+    recording = running.result()
+    assert running.recorder.recording == recording
+    assert running.recorder.position == recording.duration
+
+
+def test_its_end_is_one_line_of_the_log(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    running = bench().begin()
+    terminator(running)
+    recording = running.result()
+    assert caplog.messages == [
+        f"call c1: recording {recording.recording_id} begun",
+        f"call c1: recording {recording.recording_id}: finished, terminator, 1.00 s",
+    ]
+    failed = recording.model_copy(update={"state": State.ERROR, "end_reason": EndReason.ERROR, "error": "no"})
+    assert summary(failed) == f"{recording.recording_id}: error, error, 1.00 s (no)"
+
+
+# ---- the beginning
+
+
+def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
+    running = bench(beep=True).begin()
+    path = running.storage.spool_path(running.recorder.recording.recording_id)
+    assert running.session.said == [
+        f"playback {BEEP}",
+        "get_variable read_rate",
+        f"start {path} enable_file_write_buffering=false RECORD_PRE_BUFFER_FRAMES=1 RECORD_READ_ONLY=true",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stereo", "direction", "variable"),
+    [
+        (False, Direction.SPEAK, "RECORD_READ_ONLY"),
+        (False, Direction.LISTEN, "RECORD_WRITE_ONLY"),
+        (False, Direction.BOTH, None),
+        (True, Direction.SPEAK, "RECORD_STEREO"),
+        (True, Direction.LISTEN, "RECORD_STEREO"),
+        (True, Direction.BOTH, "RECORD_STEREO"),
+    ],
+)
+def test_the_tap_carries_the_legs_asked_for(stereo: bool, direction: Direction, variable: str | None) -> None:
+    given = dict(tap_variables(RecordParams(stereo=stereo, direction=direction)))
+    assert given.pop("enable_file_write_buffering") == "false"
+    assert given.pop("RECORD_PRE_BUFFER_FRAMES") == "1"
+    assert given == ({variable: "true"} if variable else {})
+
+
+@pytest.mark.parametrize(
+    ("direction", "state"),
+    [("speak", State.FINISHED), ("listen", State.NO_INPUT), ("both", State.FINISHED)],
+)
+def test_in_stereo_the_direction_says_which_leg_is_listened_to(bench: Make, direction: str, state: State) -> None:
+    running = bench(stereo=True, direction=direction, initial_timeout=1.0, end_silence_timeout=0.5).begin()
+    running.hear(said(1.5, trail=1.5))
+    assert running.result().state is state
+
+
+@pytest.mark.parametrize("error", [CommandRefused("-ERR Cannot record session!"), CommandTimeout("no answer")])
+def test_a_tap_that_is_refused_is_an_error_without_file(bench: Make, error: Exception) -> None:
+    running = bench()
+    running.session.failures["start"] = error
+    recording = running.begin().result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.error == f"the tap could not be started: {error}"
+    assert (recording.file, recording.duration) == ("", 0.0)
+    assert running.kept() == [running.storage.document_path(recording)]
+    assert running.spooled() == []
+    assert running.session.steered == []
+
+
+def test_a_spool_folder_that_has_gone_is_an_error_without_file(bench: Make) -> None:
+    running = bench()
+    running.storage.spool_dir.rmdir()
+    running.storage.spool_dir.touch()
+    recording = running.begin().result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert "the tap could not be started: " in recording.error
+    assert recording.file == ""
+
+
+@pytest.mark.parametrize("verb", ["playback", "get_variable", "start"])
+def test_a_call_that_ends_before_the_recording_has_begun_leaves_nothing(bench: Make, verb: str) -> None:
+    running = bench(beep=True)
+    running.session.failures[verb] = CallGone("call c1: ORIGINATOR_CANCEL")
+    assert running.begin().raised(CallGone) == "call c1: ORIGINATOR_CANCEL"
+    assert running.spooled() == []
+    assert running.kept() == []
+
+
+@pytest.mark.parametrize("rate", ["4000", "384000"])
+def test_a_rate_nobody_can_record_leaves_no_tap_behind(bench: Make, rate: str) -> None:
+    """Whatever it leads to: a tap that runs on would fill the spool with nobody to end it."""
+    running = bench()
+    running.session.rate = rate
+    running.begin()
+    with suppress(ValueError):
+        assert running.result().state is State.ERROR
+    assert running.session.steered == (["stop"] if running.session.tapped.is_set() else [])
+
+
+# ---- when something breaks
+
+
+def test_a_spool_that_was_never_there_is_an_error(bench: Make) -> None:
+    running = bench()
+    running.session.makes_spool = False
+    running.begin().tick()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert f"spool {running.session.path}: No such file" in recording.error
+    assert recording.file == ""
+
+
+def test_a_spool_that_vanishes_is_an_error_that_names_it(bench: Make) -> None:
+    running = bench().begin()
+    running.hear(said(1.0))
+    running.session.path.unlink()
+    running.press("#")
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert f"spool {running.session.path}: No such file" in recording.error
+    assert recording.file == ""
+
+
+@pytest.mark.parametrize(("left", "files"), [(400, 2), (0, 1)])
+def test_a_spool_that_shrinks_is_an_error_that_keeps_the_rest(bench: Make, left: int, files: int) -> None:
+    running = bench().begin()
+    running.hear(said(1.0))
+    os.truncate(running.session.path, left * 2)
+    running.tick()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert "has become shorter" in recording.error
+    assert recording.duration == left / RATE
+    assert len(running.kept()) == files
+    assert running.spooled() == []
+
+
+def test_a_detector_that_fails_is_an_error_that_keeps_the_audio(bench: Make) -> None:
+    class Broken:
+        def read(self, limit: int) -> Samples:
+            raise RuntimeError("broken source")
+
+    running = bench().begin()
+    running.hear(said(1.0))
+    assert running.recorder.track is not None
+    running.recorder.track.source = Broken()
+    running.tick()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.error == "broken source"
+    assert recording.duration == 1.0
+    assert running.session.steered == ["stop"]
+
+
+def test_a_full_disk_leaves_the_spool_and_says_where(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    running = bench().begin()
+    with monkeypatch.context() as patched:
+        patched.setattr(Encoder, "write", full)
+        terminator(running)
+        recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.error.startswith(f"the audio stays in {running.session.path}: ")
+    assert "No space left on device" in recording.error
+    assert recording.file == ""
+    assert running.kept() == []
+    assert running.spooled() == [".json", ".raw"]
+    recovery = Recovery(running.storage, clock=lambda: running.session.path.stat().st_mtime + 60)
+    (recovered,) = recovery.run(recovery.left())
+    assert (recovered.recording_id, recovered.duration) == (recording.recording_id, 1.0)
+    assert running.spooled() == []
+
+
+def test_what_failed_before_is_told_with_what_failed_after(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Storage, "file", full)
+    running = bench().begin()
+    full_disk(running)
+    recording = running.result()
+    assert recording.state is State.ERROR
+    assert recording.error.startswith("the switch could not write the spool: disk full?; the audio stays in ")
+    assert running.spooled() == [".json", ".raw"]
+
+
+def test_a_tap_that_cannot_be_stopped_does_not_keep_the_recording(bench: Make) -> None:
+    running = bench().begin()
+    running.session.failures["stop"] = CommandTimeout("no answer to 'stop'")
+    terminator(running)
+    assert how(running.result()) == (State.FINISHED, EndReason.TERMINATOR)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_tap_that_never_writes_is_an_error_soon(bench: Make) -> None:
+    recording = bench().begin().result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert "the switch has written nothing for 0.3 s" in recording.error
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_tap_that_stalls_is_an_error_that_keeps_the_audio(bench: Make) -> None:
+    running = bench(stall_timeout=0.4).begin()
+    running.hear(0.5)
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert "the switch has written nothing for 0.4 s" in recording.error
+    assert recording.duration == 0.5
+    assert "exists" in running.session.said
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_tap_whose_call_the_switch_has_forgotten_is_a_hang_up(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.session.known = False
+    recording = running.result()
+    assert how(recording) == (State.FINISHED, EndReason.HANGUP)
+    assert recording.duration == 0.5
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_switch_that_does_not_answer_for_its_tap_is_an_error(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.session.failures["exists"] = CommandTimeout("no answer to 'uuid_exists'")
+    recording = running.result()
+    assert (recording.state, recording.error) == (State.ERROR, "no answer to 'uuid_exists'")
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+def test_a_paused_tap_may_stand_still_for_as_long_as_it_likes(bench: Make, behavior: PauseBehavior) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=0.15).begin()
+    running.hear(0.1)
+    running.recorder.pause(behavior)
+    running.tick()
+    gevent.sleep(0.35)  # more than twice what a tap may stall: nothing is to happen
+    assert running.recorder.recording.state is State.PAUSED
+    running.recorder.stop()
+    assert how(running.result()) == (State.FINISHED, EndReason.STOP)
+
+
+# ---- whatever comes
+
+
+VOICE = voice.say(4.0)
+HAPPENINGS = st.one_of(
+    st.tuples(st.just("speech"), st.integers(1, 6000)),
+    st.tuples(st.just("silence"), st.integers(1, 6000)),
+    st.tuples(st.just("unseen"), st.integers(1, 2000)),
+    st.tuples(st.just("press"), st.sampled_from("5#*")),
+    st.tuples(st.just("pause"), st.sampled_from(list(PauseBehavior))),
+    st.tuples(st.sampled_from(["resume", "stop", "hangup", "operator", "lose"]), st.none()),
+)
+ANY_PARAMS = st.fixed_dictionaries(
+    {
+        "terminators": st.sampled_from(["", "#", "*#"]),
+        "initial_timeout": st.sampled_from([0, 0.3]),
+        "end_silence_timeout": st.sampled_from([0, 0.2]),
+        "max_length": st.sampled_from([0, 0.51]),
+        "stereo": st.booleans(),
+    }
+)
+ANYTHING = {"terminators": "#", "initial_timeout": 0, "end_silence_timeout": 0, "max_length": 0, "stereo": False}
+
+
+def happen(bench: Bench, what: str, value: Any) -> None:
+    session, recorder = bench.session, bench.recorder
+    match what:
+        case "speech":
+            bench.hear(VOICE[:value])
+        case "silence":
+            bench.hear(np.zeros(value, np.int16))
+        case "unseen":
+            session.write(np.zeros(value, np.int16))
+        case "press":
+            session.press(value)
+        case "pause":
+            recorder.pause(value)
+        case "resume":
+            recorder.resume()
+        case "stop":
+            recorder.stop()
+        case "hangup":
+            session.hang_up()
+            session.record_stop()
+        case "operator":
+            session.record_stop("success-maxtime")
+        case "lose":
+            session.lose()
+
+
+@settings(max_examples=80, deadline=None)
+@given(params=ANY_PARAMS, happenings=st.lists(HAPPENINGS, max_size=20), at_once=st.booleans())
+@example(ANYTHING, [("speech", 800), ("pause", PauseBehavior.SKIP), ("hangup", None)], True)
+@example(ANYTHING, [("pause", PauseBehavior.SILENCE), ("stop", None), ("resume", None), ("press", "#")], True)
+@example(ANYTHING, [("speech", 800), ("lose", None), ("hangup", None), ("stop", None)], True)
+def test_whatever_happens_in_whatever_order_ends_in_one_state_and_one_file(
+    params: dict[str, Any], happenings: list[tuple[str, Any]], at_once: bool
+) -> None:
+    """``at_once``: happenings without audio come before the recorder's greenlet has run. At the end the caller hangs
+    up; where the event socket was lost, nobody tells of it, and the recording is stopped."""
+    with (
+        a_folder() as folder,
+        mock.patch("esl_record.recording.recorder.CLOSE_WAIT", 0.01),
+    ):
+        bench = Bench(Path(folder), **params).begin()
+        for what, value in happenings:
+            happen(bench, what, value)
+            if not at_once:
+                gevent.idle()
+        happen(bench, "hangup", None)
+        if not bench.session.connected:
+            happen(bench, "stop", None)
+        recording = bench.result()
+        check(bench, recording, params)
+        bench.recorder.stop()
+        assert bench.recorder.recording == recording
+        bench.close()
+
+
+def check(bench: Bench, recording: Recording, params: dict[str, Any]) -> None:
+    """What holds of every recording that has ended."""
+    document = bench.storage.document_path(recording)
+    assert recording.state.final
+    assert recording.end_reason is not None
+    assert (recording.state is State.ERROR) == (recording.end_reason is EndReason.ERROR) == bool(recording.error)
+    assert (recording.terminator != "") == (recording.end_reason is EndReason.TERMINATOR)
+    assert recording.terminator in params["terminators"]
+    assert bench.spooled() == []
+    assert Recording.model_validate_json(document.read_bytes()) == recording
+    assert bench.kept() == [document, *([document.with_name(recording.file)] if recording.file else [])]
+    frames = len(bench.samples()) if recording.file else 0
+    assert frames == round(recording.duration * RATE)
+    masked = sum(pause.end - pause.start for pause in recording.pauses)
+    if params["max_length"]:
+        assert recording.duration <= params["max_length"] + masked + 1e-9
+    edges = [edge for pause in recording.pauses for edge in (pause.start, pause.end)]
+    assert edges == sorted(edges)
+    edges = [edge for span in recording.speech for edge in span]
+    assert edges == sorted(edges)
+    assert all(0 <= edge <= recording.duration for edge in edges)
+    steered = bench.session.steered
+    assert steered.count("stop") <= 1
+    assert "stop" not in steered[:-1]
+    undone = {"pause": "resume", "mask": "unmask"}
+    verbs = [verb for verb in steered if verb != "stop"]
+    assert set(verbs[::2]) <= set(undone)
+    assert verbs[1::2] == [undone[verb] for verb in verbs[: len(verbs) // 2 * 2 : 2]]

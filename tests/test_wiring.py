@@ -1,0 +1,404 @@
+"""The service in this process: how it starts and stops, what it refuses to start with, and what it wires together."""
+
+import gc
+import logging
+import os
+import resource
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import numpy as np
+import pytest
+import yaml
+from gevent import socket
+
+from esl_record.config import Settings
+from esl_record.errors import ConfigError
+from esl_record.recording.catalog import Catalog
+from esl_record.recording.machine import EndReason, State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Party, Recording
+from esl_record.recording.recovery import Recovery
+from esl_record.recording.storage import Storage
+from esl_record.service import Service
+from esl_record.standin import voice
+from esl_record.standin.call import Call
+from esl_record.standin.caller import Caller
+from esl_record.standin.switch import Switch
+
+LIMIT = 10.0
+"""Seconds a test waits for what must come."""
+
+SPEED = 20.0
+NO_LIMITS = {"initial_timeout": 0, "end_silence_timeout": 0}
+
+
+@pytest.fixture
+def make(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Service]]:
+    """Services under the test's folder, stopped when it is over."""
+    caplog.set_level(logging.INFO)
+    services: list[Service] = []
+    (tmp_path / "documents").mkdir()
+
+    def making(**named: Any) -> Service:
+        given = {
+            "data_dir": tmp_path / "data",
+            "documents": tmp_path / "documents",
+            "listen": ("127.0.0.1", 0),
+            "tick": 0.1 / SPEED,
+            "capacity": 10,
+            **named,
+        }
+        services.append(Service(Settings(**given)))
+        return services[-1]
+
+    yield making
+    for service in services:
+        service.stop(0.0)
+
+
+@pytest.fixture
+def switch() -> Iterator[Switch]:
+    switch = Switch(speed=SPEED)
+    yield switch
+    switch.close()
+
+
+Make = Callable[..., Service]
+
+
+def document(service: Service, *steps: object) -> str:
+    folder = service.settings.documents
+    assert folder is not None
+    (folder / "call.yaml").write_text(yaml.safe_dump({"version": "1.0.0", "sections": {"main": list(steps)}}))
+    return "call"
+
+
+def placed(service: Service, switch: Switch, *steps: object, **caller: Any) -> Call:
+    """A call that runs these steps."""
+    given = {"audio": np.zeros(0, np.int16), "gives_up_after": 60.0, **caller}
+    return switch.call(service.address, document(service, *steps), Caller(**given))
+
+
+def recordings(service: Service) -> list[Recording]:
+    return [recording for _, recording in Catalog(service.storage.recordings)]
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Waits for what no event tells of."""
+    with gevent.Timeout(LIMIT, AssertionError(f"waited in vain for {what}")):
+        while not condition():
+            gevent.sleep(0.005)
+
+
+def refused(service: Service) -> str:
+    with pytest.raises(ConfigError) as caught:
+        service.start()
+    return str(caught.value)
+
+
+# ---- start and stop
+
+
+def test_a_started_service_listens_and_a_stopped_one_does_not(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    service.start()
+    host, port = service.address
+    socket.create_connection((host, port)).close()
+    assert f"listening on 127.0.0.1:{port}, recordings in {tmp_path}/data/recordings" in caplog.messages
+    service.stop(LIMIT)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, port))
+    assert caplog.messages[-1] == "stopped"
+
+
+def test_its_folders_are_nobody_elses(make: Make, tmp_path: Path) -> None:
+    make().start()
+    assert (tmp_path / "data" / "recordings").stat().st_mode & 0o007 == 0
+    assert (tmp_path / "data" / "spool").stat().st_mode & 0o7777 == 0o2770
+
+
+def test_a_stopped_service_leaves_its_place_to_the_next(make: Make) -> None:
+    first = make()
+    first.start()
+    listen = first.address
+    first.stop(LIMIT)
+    second = make(listen=listen)
+    second.start()
+    assert second.address == listen
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # gevent leaves the socket it could not bind
+def test_a_port_in_use_is_an_error_that_names_the_setting(make: Make, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        told = refused(make(listen=("127.0.0.1", port)))
+    gc.collect()
+    assert told.startswith(f"setting listen = 127.0.0.1:{port}: Address already in use")
+
+
+def test_a_second_service_on_the_same_data_is_refused(make: Make, tmp_path: Path) -> None:
+    make().start()
+    told = refused(make())
+    assert told == f"setting data_dir = {tmp_path}/data: another esl-record uses it; each needs its own"
+
+
+def test_services_with_data_of_their_own_do_not_disturb_each_other(make: Make, tmp_path: Path) -> None:
+    first, second = make(), make(data_dir=tmp_path / "other")
+    first.start()
+    second.start()
+    assert first.address != second.address
+
+
+def test_a_data_directory_that_cannot_be_made_is_an_error_that_names_the_setting(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = refused(make(data_dir=tmp_path / "file" / "data"))
+    assert told.startswith(f"setting data_dir = {tmp_path}/file/data: ")
+    assert "Not a directory" in told
+
+
+# ---- descriptors
+
+
+class Descriptors:
+    """The limit on open files, without the process's own being touched."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int) -> None:
+        self.soft, self.hard = soft, hard
+        monkeypatch.setattr(resource, "getrlimit", lambda which: (self.soft, self.hard))
+        monkeypatch.setattr(resource, "setrlimit", self._set)
+
+    def _set(self, which: int, limits: tuple[int, int]) -> None:
+        assert which == resource.RLIMIT_NOFILE
+        self.soft, self.hard = limits
+
+
+def test_a_capacity_above_the_descriptor_limit_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = Descriptors(monkeypatch, 256, 1024)
+    told = refused(make(capacity=1000))
+    assert told.startswith("setting capacity = 1000: needs 3064 open files and the limit is 1024")
+    assert "ulimit -n, LimitNOFILE" in told
+    assert limit.soft == 256
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "then"),
+    [
+        (256, 4096, 3064),
+        (256, resource.RLIM_INFINITY, 3064),
+        (3064, 3064, 3064),
+        (9999, 9999, 9999),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
+    ],
+)
+def test_the_descriptor_limit_is_raised_as_far_as_the_capacity_needs(
+    make: Make, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, then: int
+) -> None:
+    limit = Descriptors(monkeypatch, soft, hard)
+    make(capacity=1000).start()
+    assert (limit.soft, limit.hard) == (then, hard)
+
+
+# ---- recovery
+
+
+def left_behind(data: Path, seconds: float, ago: float = 60.0) -> Recording:
+    """What a killed service leaves: a spool, and beside it what it was to be."""
+    storage = Storage(data)
+    storage.prepare()
+    party = Party(call_id="c1", caller_number="15551230001")
+    recording = Recording.begun(storage.new_id(), party, RecordParams(), 1704164645.0)
+    recording = recording.model_copy(update={"sample_rate": 8000})
+    storage.announce(recording)
+    path = storage.spool_path(recording.recording_id)
+    path.write_bytes(voice.say(seconds).tobytes())
+    then = path.stat().st_mtime - ago
+    os.utime(path, (then, then))
+    return recording
+
+
+def test_a_spool_that_was_left_becomes_its_recording(
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [left_behind(tmp_path / "data", seconds) for seconds in (1.0, 2.0)]
+    service = make()
+    service.start()
+    until(lambda: sum("recovered" in message for message in caplog.messages) == 2, "the recovery")
+    assert list(service.storage.spool_dir.iterdir()) == []
+    found = {recording.recording_id: recording for recording in recordings(service)}
+    assert [found[one.recording_id].duration for one in left] == [1.0, 2.0]
+    assert {one.end_reason for one in found.values()} == {EndReason.RECOVERED}
+    assert f"recording {left[0].recording_id} recovered: 1.00 s" in caplog.messages
+
+
+def test_a_spool_that_still_grows_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
+    run, looks = Recovery.run, []
+    monkeypatch.setattr(Recovery, "run", lambda self, left: looks.append(1) or run(self, left))
+    left = left_behind(tmp_path / "data", 1.0, ago=-60.0)
+    service = make()
+    service.start()
+    path = service.storage.spool_path(left.recording_id)
+    until(lambda: len(looks) > 3, "a few looks at the spool")
+    assert path.exists()
+    assert recordings(service) == []
+    os.utime(path, (1.0, 1.0))
+    until(lambda: not path.exists(), "the recovery")
+    assert [recording.end_reason for recording in recordings(service)] == [EndReason.RECOVERED]
+
+
+def test_a_recording_under_way_is_not_taken_for_one_left_behind(
+    make: Make, switch: Switch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
+    monkeypatch.setattr("esl_record.recording.recovery.QUIET", 0.0)
+    left_behind(tmp_path / "data", 1.0, ago=-3600.0)  # keeps the recovery looking
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"record": {"initial_timeout": 3}}, "hangup")
+    call.wait(LIMIT)
+    assert service.finished is not None
+    assert (service.finished.end_reason, service.finished.duration) == (EndReason.INITIAL_TIMEOUT, 3.0)
+
+
+# ---- a call
+
+
+def test_a_call_is_recorded_and_told_of(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    said = np.concatenate([np.zeros(4000, np.int16), voice.say(1.0)])
+    call = placed(
+        service,
+        switch,
+        "answer",
+        {"record": {"terminators": "5"}},
+        "hangup",
+        audio=said,
+        digits=((2.0, "5"),),
+        number="15550100",
+        name="Ann",
+        destination="7001",
+    )
+    call.wait(LIMIT)
+    assert service.finished is not None
+    recording = service.finished
+    assert (recording.state, recording.end_reason, recording.terminator) == (State.FINISHED, EndReason.TERMINATOR, "5")
+    assert (recording.call_id, recording.caller_number, recording.caller_name) == (call.uuid, "15550100", "Ann")
+    assert (recording.destination, recording.document) == ("7001", "call")
+    assert recordings(service) == [recording]
+    audio = recording.audio(service.storage.document_path(recording))
+    assert audio is not None
+    assert audio.stat().st_size == recording.size
+    assert call.variables["record_result"] == "success"
+    assert call.variables["record_url"] == audio.as_uri()
+    assert service.recorders == set()
+    assert not call.went_on
+
+
+def test_recordings_under_way_can_be_seen(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup")
+    until(lambda: service.recorders, "the recording")
+    (recorder,) = service.recorders
+    until(lambda: recorder.position > 1.0, "a second of audio")
+    assert recorder.recording.state is State.RECORDING
+    call.hang_up()
+    call.wait(LIMIT)
+    until(lambda: not service.recorders, "its end")
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "told"),
+    [
+        ("call", "relay_script_method_undefined", "no method 'recrod'"),
+        ("nowhere", "relay_script_", "nowhere"),
+    ],
+)
+def test_a_document_that_cannot_be_run_leaves_the_call_to_the_dialplan(
+    make: Make, switch: Switch, caplog: pytest.LogCaptureFixture, path: str, code: str, told: str
+) -> None:
+    service = make()
+    service.start()
+    document(service, "answer", {"recrod": {}})
+    call = switch.call(service.address, path, Caller(np.zeros(0, np.int16), gives_up_after=30))
+    call.wait(LIMIT)
+    assert call.went_on
+    assert call.variables["script_error"].startswith(code)
+    errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert told in errors[0]
+    assert errors[0].endswith("; the dialplan goes on")
+
+
+def test_a_status_url_is_noticed(make: Make, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
+    service = make()
+    service.start()
+    url = "https://example.com/status"
+    placed(service, switch, "answer", {"record": {"initial_timeout": 0.5, "status_url": url}}, "hangup").wait(LIMIT)
+    assert any("status_url is taken note of" in message for message in caplog.messages)
+
+
+def test_a_tick_that_fails_is_logged_and_the_next_one_comes(
+    make: Make, switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    tick, failures = service._engine.tick, [ValueError("broken tick")] * 3
+
+    def failing() -> None:
+        if failures:
+            raise failures.pop()
+        tick()
+
+    monkeypatch.setattr(service._engine, "tick", failing)
+    service.start()
+    placed(service, switch, "answer", {"record": {"initial_timeout": 1}}, "hangup").wait(LIMIT)
+    assert service.finished is not None
+    assert service.finished.end_reason is EndReason.INITIAL_TIMEOUT
+    assert caplog.messages.count("detector tick failed") == 3
+
+
+# ---- the end
+
+
+def test_stopping_waits_for_a_call_that_ends_by_itself(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"record": {"initial_timeout": 2}}, "hangup")
+    until(lambda: service.recorders, "the recording")
+    service.stop(LIMIT)
+    assert call.finished.wait(LIMIT)
+    assert not call.went_on
+    assert service.finished is not None
+    assert service.finished.end_reason is EndReason.INITIAL_TIMEOUT
+
+
+def test_stopping_keeps_what_outlasts_it_and_hands_the_call_back(
+    make: Make, switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make()
+    service.start()
+    calls = [placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup") for _ in range(3)]
+    until(lambda: len(service.recorders) == 3, "the recordings")
+    service.stop(0.0)
+    assert "calls still live after 0 s: they go on in the dialplan" in caplog.messages
+    for call in calls:
+        call.wait(LIMIT)
+        assert call.went_on
+    assert [recording.end_reason for recording in recordings(service)] == [EndReason.STOP] * 3
+    assert list(service.storage.spool_dir.iterdir()) == []
+
+
+def test_stopping_hands_back_a_call_that_records_nothing(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"sleep": 600_000}, "hangup")
+    until(lambda: any(b"sleep" in data for _, data in call.wire), "the sleep")
+    service.stop(0.0)
+    call.wait(LIMIT)
+    assert call.went_on
