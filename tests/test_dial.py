@@ -11,15 +11,13 @@ import gevent
 import pytest
 from gevent import socket
 from gevent.server import StreamServer
+from peer import LIMIT, Peer
 from rich.console import Console
 
 from esl_record.config import Settings
 from esl_record.dial import DialError, TestCall, dial
 from esl_record.errors import CommandRefused, EslRecordError, WireError
 from esl_record.esl.inbound import SwitchUnreachable
-
-LIMIT = 5.0
-"""Seconds a test waits for what must come."""
 
 A_MOMENT = 0.05
 """Seconds of the call in which a wrong word would do its harm."""
@@ -66,31 +64,11 @@ class FakeSwitch:
         return Settings(**{"event_socket": self.address, "event_socket_password": "ClueCon", **named})
 
 
-class Wire:
-    """One connection to the fake switch."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._buffer = b""
-
-    def command(self) -> str:
-        with gevent.Timeout(LIMIT):
-            while b"\n\n" not in self._buffer:
-                data = self.sock.recv(65536)
-                if not data:
-                    raise EOFError
-                self._buffer += data
-        head, _, self._buffer = self._buffer.partition(b"\n\n")
-        return head.decode()
-
-    def send(self, data: bytes) -> None:
-        self.sock.sendall(data)
+class Wire(Peer):
+    """One connection to the fake switch; replies and events may carry more than the session's tests need."""
 
     def reply(self, text: str = "+OK", **headers: str) -> None:
         self.send(reply(text, **headers))
-
-    def api(self, text: str) -> None:
-        self.send(b"Content-Type: api/response\nContent-Length: %d\n\n%b" % (len(text.encode()), text.encode()))
 
     def event(self, name: str, body: str = "", **headers: str) -> None:
         self.send(event(name, body, **headers))

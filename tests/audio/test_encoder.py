@@ -2,10 +2,7 @@
 
 import gc
 import os
-import resource
 import wave
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import gevent
 import numpy as np
 import pytest
 import soundfile
+from disks import disk_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -32,17 +30,6 @@ def frames(path: Path) -> tuple[bytes, int, int, int]:
 def descriptors() -> int:
     gevent.idle()  # gevent's os.close is done with the next turn of its loop
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: the write that would gets as far as that, then an error."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture

@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gevent import socket
-from phones import Dialled, Ended, StandInPhone
-from running import RunningService
+from phones import StandInPhone
+from running import PATIENCE, RunningService
 from test_record import LIMITS
 from test_record import said as a_voice
 
 from esl_record.audio.spool import Spool
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
+from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.faults import Faults
 from esl_record.standin.switch import Switch
-
-PATIENCE = 20.0
 
 
 @pytest.fixture(autouse=True)
@@ -37,16 +36,14 @@ def broken(own_service: RunningService) -> Iterator[RunningService]:
     served(own_service)
 
 
-def served(service: RunningService) -> Ended:
+def served(service: RunningService) -> None:
     """The service still serves a call: whatever happened has harmed no other."""
-    with StandInPhone() as phone:
-        phone.service = service
-        document = service.document("healthy", "answer", {"record": {"initial_timeout": 0.5}}, "hangup")
-        live = phone.dial(Dialled(document))
-        live.call.wait(PATIENCE)  # type: ignore[attr-defined]  # the spool may hold what a fault has left
-        found = service.recordings(live.call.uuid)  # type: ignore[attr-defined]
-        assert [recording.state for _, recording in found] == [State.NO_INPUT]
-        return Ended(live.call.uuid, False, {}, found)  # type: ignore[attr-defined]
+    switch = Switch(speed=StandInPhone.SPEED)
+    document = service.document("healthy", "answer", {"record": {"initial_timeout": 0.5}}, "hangup")
+    call = switch.call(service.address, document, Caller(audio=np.zeros(0, np.int16)))
+    call.wait(PATIENCE)
+    switch.close()
+    assert [recording.state for _, recording in service.recordings(call.uuid)] == [State.NO_INPUT]
 
 
 def errors(service: RunningService) -> list[str]:
@@ -85,7 +82,7 @@ def test_a_broken_wire_ends_its_call_with_one_line(broken: RunningService, fault
     assert told in errors(broken)[0]
 
 
-def record(service: RunningService, faults: Faults | None = None, **limits: float) -> tuple[Switch, "object"]:
+def record(service: RunningService, faults: Faults | None = None, **limits: float) -> tuple[Switch, Call]:
     switch = Switch(speed=StandInPhone.SPEED, faults=faults)
     document = service.document("faulty", "answer", {"record": {**LIMITS, **limits}}, "hangup")
     call = switch.call(service.address, document, Caller(audio=a_voice(30), gives_up_after=60))
@@ -104,11 +101,11 @@ def test_a_tap_without_audio_is_an_error_and_the_dialplan_takes_the_call(
     broken: RunningService, faults: Faults, told: str
 ) -> None:
     switch, call = record(broken, faults)
-    call.wait(PATIENCE)  # type: ignore[attr-defined]
+    call.wait(PATIENCE)
     switch.close()
-    assert call.went_on  # type: ignore[attr-defined]
-    assert call.variables["record_result"] == "failed"  # type: ignore[attr-defined]
-    assert call.variables["script_error"] == "relay_script_method_execute_failed"  # type: ignore[attr-defined]
+    assert call.went_on
+    assert call.variables["record_result"] == "failed"
+    assert call.variables["script_error"] == "relay_script_method_execute_failed"
     recording = only(broken)
     assert (recording.state, recording.end_reason, recording.file) == (State.ERROR, EndReason.ERROR, "")
     assert told in recording.error
@@ -120,8 +117,8 @@ def test_a_tap_without_audio_is_an_error_and_the_dialplan_takes_the_call(
 def test_a_tap_that_stalls_keeps_what_it_has(broken: RunningService) -> None:
     switch, call = record(broken)
     broken.wait(lambda: any(Path(name).suffix == ".raw" for name in broken.spooled()), "the spool")
-    broken.wait(lambda: call.position > 2.0, "two seconds of audio")  # type: ignore[attr-defined]
-    call.stall_tap()  # type: ignore[attr-defined]
+    broken.wait(lambda: call.position > 2.0, "two seconds of audio")
+    call.stall_tap()
     broken.wait(lambda: errors(broken), "the line")
     switch.close()
     recording = only(broken)
@@ -134,8 +131,8 @@ def test_a_tap_that_stalls_keeps_what_it_has(broken: RunningService) -> None:
 
 def test_a_switch_that_dies_leaves_a_recording_of_all_it_wrote(broken: RunningService) -> None:
     switch, call = record(broken)
-    broken.wait(lambda: call.position > 2.0, "two seconds of audio")  # type: ignore[attr-defined]
-    call.die()  # type: ignore[attr-defined]
+    broken.wait(lambda: call.position > 2.0, "two seconds of audio")
+    call.die()
     broken.wait(lambda: not broken.spooled(), "the recording")
     switch.close()
     recording = only(broken)
@@ -150,7 +147,7 @@ def test_a_full_disk_leaves_the_spool_for_the_next_start(own_service: RunningSer
     assert own_service.process is not None
     resource.prlimit(own_service.process.pid, resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))
     switch, call = record(own_service, max_length=5.0)
-    call.wait(PATIENCE)  # type: ignore[attr-defined]
+    call.wait(PATIENCE)
     own_service.wait(lambda: errors(own_service), "the line")
     switch.close()
     assert len(errors(own_service)) == 1, own_service.log

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_storage import START, begun, disk_of, files, frames, noise, spooled
+from disks import disk_of
+from test_storage import START, begun, files, frames, noise, spooled
 
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording

@@ -3,11 +3,9 @@
 import errno
 import hashlib
 import os
-import resource
 import time
 import wave
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import gevent
 import numpy as np
 import pytest
 import soundfile
+from disks import disk_of
 
 from esl_record.errors import SpoolError
 from esl_record.recording.machine import EndReason, State
@@ -59,17 +58,6 @@ def frames(path: Path) -> tuple[bytes, int, int, int]:
     """The audio of a wav, its rate, channels and bytes a sample, as Python's own reader sees them."""
     with wave.open(str(path), "rb") as file:
         return file.readframes(file.getnframes()), file.getframerate(), file.getnchannels(), file.getsampwidth()
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes: the write that would gets as far as that, then an error."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def open_descriptors() -> set[str]:
