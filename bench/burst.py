@@ -6,13 +6,7 @@ Every call is one of the stand-in switch's in real time; the service runs as a p
 """
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import gevent
 import numpy as np
@@ -20,6 +14,7 @@ from gevent import socket
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from serving import serving
 
 from esl_record.standin import voice
 from esl_record.standin.caller import Caller
@@ -36,46 +31,31 @@ def first_word(address: tuple[str, int]) -> float:
         return time.perf_counter() - began
 
 
-def free_address() -> tuple[str, int]:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return "127.0.0.1", sock.getsockname()[1]
-
-
-def measure(calls: int, folder: Path) -> list[tuple[str, list[float]]]:
-    address = free_address()
-    command = [sys.executable, "-m", "esl_record", "serve", f"--listen={address[0]}:{address[1]}"]
-    with (folder / "log").open("wb") as log:
-        service = subprocess.Popen([*command, f"--data-dir={folder / 'data'}"], stderr=log, env=dict(os.environ))
-    try:
-        while "listening" not in (folder / "log").read_text():
-            gevent.sleep(0.05)
-        results: list[tuple[str, list[float]]] = []
+def measure(calls: int) -> list[tuple[str, list[float]]]:
+    results: list[tuple[str, list[float]]] = []
+    with serving() as service:
         for name, live in (("idle service", 0), (f"{calls} calls being recorded", calls)):
             switch = Switch()
             caller = Caller(audio=np.concatenate([np.zeros(8000, np.int16), voice.say(20.0)]), gives_up_after=60)
-            placed = [switch.call(address, "voicemail", caller) for _ in range(live)]
+            for _ in range(live):
+                switch.call(service.address, "voicemail", caller)
             gevent.sleep(2.0 if live else 0.0)
             times: list[float] = []
             for _ in track(range(ROUNDS), description=name, transient=True):
-                burst = [gevent.spawn(first_word, address) for _ in range(calls)]
+                burst = [gevent.spawn(first_word, service.address) for _ in range(calls)]
                 gevent.joinall(burst)
                 times += [one.value for one in burst]
                 gevent.sleep(0.3)
             results.append((name, times))
-            del placed
             switch.close()
-        return results
-    finally:
-        service.send_signal(signal.SIGTERM)
-        service.wait(60)
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--calls", type=int, default=50)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure(options.calls, Path(folder))
+    results = measure(options.calls)
     table = Table(f"{options.calls} connects at once, {ROUNDS} times", "median ms", "95 % ms", "slowest ms")
     for name, times in results:
         table.add_row(name, *(f"{1000 * np.percentile(times, part):.1f}" for part in (50, 95, 100)))
