@@ -42,16 +42,18 @@ def _network(value: str) -> str:
         raise ValueError("addresses or networks are wanted, such as 127.0.0.0/8") from None
 
 
-def _without_space(path: Path | None) -> Path | None:
-    # The switch splits the arguments of uuid_record at spaces; a comma or brace would end its settings.
-    if path is not None and set(str(path.absolute())) & set(" ,{}'\""):
-        raise ValueError("must hold no space, comma, quote or brace: the switch is given this path")
-    return path
+def check_spool(folder: Path) -> None:
+    """Raises ConfigError if the switch cannot be given ``folder``: it splits what uuid_record is given at spaces, and
+    takes commas, quotes and braces for its own."""
+    if set(str(folder.absolute())) & set(" ,{}'\""):
+        raise ConfigError(
+            f"setting spool_dir = {str(folder.absolute())!r}: must hold no space, comma, quote or brace: the switch is "
+            "given this path"
+        )
 
 
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-SwitchPath = Annotated[Path, AfterValidator(_without_space)]
 
 
 class Settings(BaseSettings):
@@ -59,8 +61,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    data_dir: SwitchPath = Field(Path("data"), description="where recordings lie, and the spool beside them")
-    spool_dir: SwitchPath | None = Field(
+    data_dir: Path = Field(Path("data"), description="where recordings lie, and the spool beside them")
+    spool_dir: Path | None = Field(
         None, description="what FreeSWITCH writes while a call is recorded; without it <data-dir>/spool"
     )
     listen: Address = Field(("127.0.0.1", 8084), description="host:port the dialplan's `socket` action connects to")

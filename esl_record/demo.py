@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,12 @@ class Demo:
         self._settings = settings.model_copy(update={"listen": ("127.0.0.1", 0), "tick": settings.tick / self._speed})
 
     def run(self) -> int:
+        with TemporaryDirectory(prefix="esl-record-") as spool:
+            # The stand-in, like the real one, takes no spool path with a space; where the user stands there may be one.
+            self._settings = self._settings.model_copy(update={"spool_dir": Path(spool)})
+            return self._run()
+
+    def _run(self) -> int:
         said = self._said()
         logging.getLogger("esl_record").setLevel(logging.WARNING)
         service = Service(self._settings)

@@ -14,8 +14,8 @@ from gevent import socket
 from rich.console import Console
 from rich.markup import escape
 
-from esl_record.config import Settings
-from esl_record.errors import CommandRefused, EslRecordError
+from esl_record.config import Settings, check_spool
+from esl_record.errors import CommandRefused, ConfigError, EslRecordError
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.storage import Storage
 
@@ -82,9 +82,13 @@ def _packages() -> Iterator[Finding]:
 def _writable(subject: str, folder: Path, prepare: Callable[[], None], setting: str) -> Finding:
     probe = folder / f".doctor-{uuid.uuid4()}"
     try:
+        if setting == "spool_dir":
+            check_spool(folder)
         prepare()
         probe.touch()
         probe.unlink()
+    except ConfigError as error:
+        return Finding(subject, False, str(error), f"set {setting}")
     except OSError as error:
         return Finding(subject, False, f"{folder}: {error.strerror}", f"give this user the right, or set {setting}")
     return Finding(subject, True, f"{folder.absolute()}: this user can write there")

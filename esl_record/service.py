@@ -13,7 +13,7 @@ import numpy as np
 from gevent.event import Event as Flag
 
 from esl_record import vad
-from esl_record.config import Settings
+from esl_record.config import Settings, check_spool
 from esl_record.errors import CallGone, ConfigError, DocumentError
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
@@ -167,6 +167,7 @@ class Service:
             gevent.sleep(_RECOVERY_PAUSE)
 
     def _prepare(self) -> None:
+        check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
             self._lock = (self.settings.data_dir / ".lock").open("a")

@@ -190,8 +190,6 @@ def test_a_callers_number_cannot_drive_the_terminal(
 # ---- wrongly asked
 
 BAD = {
-    "data_dir": "/a b",
-    "spool_dir": "/a,b",
     "listen": "nonsense",
     "peers": "everyone",
     "capacity": "0",

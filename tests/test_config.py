@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from esl_record.config import Settings, load
+from esl_record.config import Settings, check_spool, load
 from esl_record.errors import ConfigError
 
 DEFAULTS: Mapping[str, object] = {
@@ -60,8 +60,6 @@ GOOD = {
 }
 
 BAD = {
-    "data_dir": ["/with space", "/a,b", "/a{b", "/a}b", "/it's", '/a"b'],
-    "spool_dir": ["/with space", "/a,b", "/a{b"],
     "listen": ["8084", "127.0.0.1", ":8084", "127.0.0.1:", "h:65536", "h:-1", "h:http", "h:8084 ", "h:\u0663", ""],
     "peers": ["everyone", "10.0.0.0/33", "127.0.0.1;10.0.0.1", "1.2.3"],
     "capacity": ["0", "-5", "many", "1.5", "", "1e3", "inf"],
@@ -71,7 +69,7 @@ BAD = {
     "tick": ["0", "0.0009", "1.1", "nan", "inf", "soon"],
     "event_socket": ["8021", "h:65536", "h"],
 }
-"""Those that any text is good for are left out: documents and event_socket_password."""
+"""Those that any text is good for are left out: folders and event_socket_password."""
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +98,7 @@ def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
 def test_every_setting_is_tested_here() -> None:
     names = set(Settings.model_fields)
     assert set(GOOD) == set(DEFAULTS) == names
-    assert set(BAD) | {"documents", "event_socket_password"} == names
+    assert set(BAD) | {"data_dir", "spool_dir", "documents", "event_socket_password"} == names
 
 
 def test_without_anything_given_the_defaults_hold() -> None:
@@ -294,7 +292,6 @@ ALLOWED = [
     ("tick", "0", "greater than or equal to 0.001"),
     ("capacity", "x", "integer"),
     ("tick", "x", "number"),
-    ("data_dir", "/a b", "no space"),
 ]
 
 
@@ -311,10 +308,18 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path, monkeypatch: pytest.M
         assert source in message
 
 
-def test_a_relative_data_directory_is_judged_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("folder", ["/with space", "/a,b", "/a{b", "/a}b", "/it's", '/a"b'])
+def test_a_folder_the_switch_cannot_be_given_is_refused(folder: str) -> None:
+    with pytest.raises(ConfigError, match=r"setting spool_dir = .*: must hold no space, comma, quote or brace"):
+        check_spool(Path(folder))
+    check_spool(Path("/var/spool/esl-record_1.2"))
+
+
+def test_a_relative_folder_is_judged_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "with space").mkdir()
     monkeypatch.chdir(tmp_path / "with space")
-    assert "setting data_dir = " in refusal({"data_dir": "data"})
+    with pytest.raises(ConfigError, match="with space/data/spool"):
+        check_spool(Path("data/spool"))
 
 
 @pytest.mark.parametrize(
