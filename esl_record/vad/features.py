@@ -33,6 +33,7 @@ _BLANK = np.float32(1e-9)  # power of samples of 1: (1 / 32768)^2 and a little
 _LOWEST = np.float32(-90)  # dB: what is below is silence
 _BELOW, _ABOVE = np.float32(-10), np.float32(60)  # dB: how far from the floor the net can tell
 _MARGIN, _RANGE = np.float32(3), np.float32(6)  # dB: a band stands out from the first on, fully at that much more
+_SHORTEST = 2 * LINES  # samples of a window at 8 kHz: its spectrum ends at 4 kHz
 _SLAB = 128  # frames per FFT batch: what stays in a core's cache and in memory already mapped
 
 
@@ -93,7 +94,9 @@ def _analyse(windows: NDArray[np.int16], out: Features) -> None:
     out.blank[:] = power.min(axis=1) < _BLANK
     signal *= _window(width)
     # Real and imaginary parts in turn: their squares add up to densities where the bands are summed, not before.
-    parts = scipy.fft.rfft(signal, axis=1).view(np.float32)[:, : 2 * LINES]
+    parts = scipy.fft.rfft(signal, axis=1).view(np.float32)
+    if width > _SHORTEST:
+        parts = np.ascontiguousarray(parts[:, : 2 * LINES + 2])
     parts *= parts
     out.bands[:] = 10 * np.log10(parts @ _band_parts() + _SILENCE)
     lines = parts[:, 2 * _VOICE.start : 2 * _VOICE.stop]
@@ -151,8 +154,8 @@ def _band_matrix() -> NDArray[np.float32]:
 
 @cache
 def _band_parts() -> NDArray[np.float32]:
-    """(2 * LINES, BANDS): the same of real and imaginary parts in turn."""
-    return np.repeat(_band_matrix(), 2, axis=0)
+    """(2 * LINES + 2, BANDS): the same of real and imaginary parts in turn, up to 4 kHz and including it."""
+    return np.pad(np.repeat(_band_matrix(), 2, axis=0), ((0, 2), (0, 0)))
 
 
 @cache
