@@ -33,7 +33,7 @@ from esl_record.vad.features import INPUTS, analyse, inputs
 from esl_record.vad.lanes import Lanes
 
 SEEDS = [*range(10_000, 14_000), *range(20_000, 24_500), *range(30_000, 34_000)]
-AT_ONCE = range(40_000, 41_500)  # more of those who speak from the first sample on: there is no floor yet to tell by
+AT_ONCE = range(40_000, 43_000)  # more of those who speak from the first sample on: there is no floor yet to tell by
 LAYER, CELLS = 32, 48
 LENGTH, BATCH, EPOCHS, RATE, SEED = 600, 64, 9, 6e-3, 1
 LAG = 2  # frames by which a decision may come late

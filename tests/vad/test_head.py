@@ -19,7 +19,7 @@ def plain(inputs: np.ndarray) -> np.ndarray:
     for told in inputs:
         layer = np.maximum(told @ net.dense + net.dense_bias, 0)
         reset, update = (
-            1 / (1 + np.exp(-2 * (layer @ net.gates[gate] + net.gates_bias[gate, 0] + cell @ net.recurrent[gate])))
+            0.5 + 0.5 * np.tanh(layer @ net.gates[gate] + net.gates_bias[gate, 0] + cell @ net.recurrent[gate])
             for gate in (0, 1)
         )
         within = cell @ net.recurrent[2] + net.candidate_bias
