@@ -19,6 +19,8 @@ LINES = 160
 """Spectral lines used, 25 Hz apart: 0 to 4 kHz, the highest that an 8 kHz call carries."""
 
 BANDS = 20
+INPUTS = 2 * BANDS + 4
+"""Of a frame, to the net: bands, bands above the floor, harmonicity twice, blank and level."""
 LOWEST_RATE, HIGHEST_RATE = 8000, 192_000
 
 _BAND_RANGE = (100.0, 3800.0)
@@ -28,6 +30,10 @@ VOICE_LINES = _VOICE.stop - _VOICE.start
 _LAGS = 96
 _SILENCE = np.float32(1e-10)  # -100 dBFS, below what 16 bits can hold; keeps the logarithm finite
 _BLANK = np.float32(1e-9)  # power of samples of 1: (1 / 32768)^2 and a little
+_LOWEST = np.float32(-90)  # dB: what is below is silence
+_BELOW, _ABOVE = np.float32(-10), np.float32(60)  # dB: how far from the floor the net can tell
+_MARGIN, _RANGE = np.float32(3), np.float32(6)  # dB: a band stands out from the first on, fully at that much more
+_SHORTEST = 2 * LINES  # samples of a window at 8 kHz: its spectrum ends at 4 kHz
 _SLAB = 128  # frames per FFT batch: what stays in a core's cache and in memory already mapped
 
 
@@ -78,34 +84,52 @@ def joined(parts: Sequence[Features]) -> Features:
 
 
 def _analyse(windows: NDArray[np.int16], out: Features) -> None:
-    width = windows.shape[1]
+    n, width = windows.shape
     hop = width // 2
     signal = windows.astype(np.float32)
-    before, own = (
-        np.einsum("ij,ij->i", half, half) / np.float32(hop * 32768.0**2) for half in (signal[:, :hop], signal[:, hop:])
-    )
-    out.level[:] = 10 * np.log10(own + _SILENCE)
+    halves = signal.reshape(2 * n, hop)
+    power = np.einsum("ij,ij->i", halves, halves).reshape(n, 2) / np.float32(hop * 32768.0**2)
+    out.level[:] = 10 * np.log10(power[:, 1] + _SILENCE)
     # A window of which half is blank is a step: its spectrum is the cut's, not the sound's.
-    out.blank[:] = np.minimum(before, own) < _BLANK
+    out.blank[:] = power.min(axis=1) < _BLANK
     signal *= _window(width)
-    spectrum = scipy.fft.rfft(signal, axis=1)[:, :LINES]
-    density = spectrum.real**2 + spectrum.imag**2
-    out.bands[:] = 10 * np.log10(density @ _band_matrix() + _SILENCE)
-    np.sqrt(density[:, _VOICE], out=out.voice)
+    # Real and imaginary parts in turn: their squares add up to densities where the bands are summed, not before.
+    parts = scipy.fft.rfft(signal, axis=1).view(np.float32)
+    if width > _SHORTEST:
+        parts = np.ascontiguousarray(parts[:, : 2 * LINES + 2])
+    parts *= parts
+    out.bands[:] = 10 * np.log10(parts @ _band_parts() + _SILENCE)
+    lines = parts[:, 2 * _VOICE.start : 2 * _VOICE.stop]
+    np.add(lines[:, ::2], lines[:, 1::2], out=out.voice)
+    np.sqrt(out.voice, out=out.voice)
 
 
-def harmonicity(voice: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n,) 0 to 1: the highest peak of the autocorrelation at pitches of 60 to 400 Hz, of frames' `voice` lines.
+def inputs(features: Features, above: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, INPUTS) what the detector's net is told of each frame; `above`, (n, BANDS) dB, is how far above the floor."""
+    bands, voice, level, blank = features
+    out = np.empty((len(bands), INPUTS), np.float32)
+    np.maximum(bands, _LOWEST, out=out[:, :BANDS])
+    np.clip(above, _BELOW, _ABOVE, out=out[:, BANDS : 2 * BANDS])
+    weights = ((above - _MARGIN) / _RANGE).clip(0, 1).astype(np.float32, copy=False)
+    standing_out: NDArray[np.float32] = voice * (weights @ _band_lines())
+    out[:, 2 * BANDS] = harmonicity(standing_out)
+    out[:, 2 * BANDS + 1] = harmonicity(np.sqrt(voice))
+    out[:, 2 * BANDS + 2] = blank
+    out[:, 2 * BANDS + 3] = level
+    return out
 
-    Only what stands out counts: `weights`, (n, BANDS), 0 to 1, are those of the bands. The autocorrelation is the
-    transform of the amplitude, not the power spectrum (Tolonen and Karjalainen 2000, with k = 1): a strong formant, or
-    noise that falls off steeply, has not as high a peak then as a comb of harmonics.
+
+def harmonicity(voice: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) 0 to 1: the highest peak of the autocorrelation at pitches of 60 to 400 Hz, of frames' spectral lines.
+
+    It is the transform of a spectrum compressed to |X|^k (Tolonen and Karjalainen 2000), as `voice` gives it: a strong
+    formant, or noise that falls off steeply, has not as high a peak then as a comb of harmonics. The detector looks at
+    amplitudes (k = 1) where they stand out of the noise, and at k = 1/2 everywhere, which makes much of weak harmonics.
     """
-    cosines, correction = _lag_matrix()
-    weighted = voice * (weights @ _band_lines())
-    peak = ((weighted @ cosines) * correction).max(axis=1)
-    relative: NDArray[np.float32] = peak / (weighted.sum(axis=1) + np.sqrt(_SILENCE))
-    return relative.clip(0.0, 1.0)
+    peaks = voice @ _lag_matrix()
+    highest = peaks[np.arange(len(peaks)), peaks.argmax(axis=1)]  # argmax is four times as fast as max here
+    relative: NDArray[np.float32] = highest / (voice.sum(axis=1) + np.sqrt(_SILENCE))
+    return np.maximum(relative, np.float32(0))
 
 
 @cache
@@ -129,14 +153,20 @@ def _band_matrix() -> NDArray[np.float32]:
 
 
 @cache
+def _band_parts() -> NDArray[np.float32]:
+    """(2 * LINES + 2, BANDS): the same of real and imaginary parts in turn, up to 4 kHz and including it."""
+    return np.pad(np.repeat(_band_matrix(), 2, axis=0), ((0, 2), (0, 0)))
+
+
+@cache
 def _band_lines() -> NDArray[np.float32]:
     """(BANDS, VOICE_LINES): 1 where a voice line is in a band; those below the lowest are in none."""
     return np.ascontiguousarray((_band_matrix()[_VOICE] > 0).T.astype(np.float32))
 
 
 @cache
-def _lag_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines (voice lines, _LAGS) of pitch lags spaced evenly in log frequency; what undoes the window at each lag.
+def _lag_matrix() -> NDArray[np.float32]:
+    """(VOICE_LINES, _LAGS) from lines to the autocorrelation at lags of pitches spaced evenly in log frequency.
 
     The autocorrelation of a windowed signal is that of the signal times that of the window; dividing by the latter
     makes peaks at all lags comparable (Boersma 1993).
@@ -146,4 +176,4 @@ def _lag_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     cosines = np.cos(2 * np.pi * frequency[:, None] * lag[None, :])
     part = lag / (2 * HOP_SECONDS)
     hann = (1 - part) * (2 / 3 + np.cos(2 * np.pi * part) / 3) + np.sin(2 * np.pi * part) / (2 * np.pi)
-    return cosines.astype(np.float32), (1 / hann).astype(np.float32)
+    return (cosines / hann).astype(np.float32)

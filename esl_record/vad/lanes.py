@@ -1,6 +1,7 @@
 """Lays out a batch of frames of many calls so that recursions over time are plain arithmetic over calls."""
 
 from collections.abc import Iterator
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +26,24 @@ class Lanes:
         self._start = np.repeat(np.cumsum(counts) - counts, counts)
         self._lane = np.repeat(np.argsort(self.order), counts)
 
-    def steps(self) -> Iterator[tuple[int, Indices]]:
-        """At step k of the recursion: how many lanes have a frame k, and where in the batch these frames are."""
-        live = len(self.counts)
+    @cached_property
+    def by_step(self) -> Indices:
+        """(n,) where in the batch the frames are when ordered by step, then by lane."""
+        index = self.first + np.arange(self.counts.max(initial=0))[:, None]
+        return index[np.arange(len(index))[:, None] < self.counts]
+
+    def steps(self) -> Iterator[tuple[int, slice]]:
+        """At step k of the recursion: how many lanes have a frame k, and where in the order `by_step` these frames are.
+
+        What a recursion works on is best brought into that order at once: arithmetic on slices needs no copies.
+        """
+        live, end = len(self.counts), 0
         counts = self.counts.tolist()
         for step in range(counts[0] if counts else 0):
             while counts[live - 1] <= step:
                 live -= 1
-            yield live, self.first[:live] + step
+            start, end = end, end + live
+            yield live, slice(start, end)
 
     def steps_of(self, flags: NDArray[np.bool_]) -> set[int]:
         """The steps at which a frame has its flag, (n,), set."""

@@ -34,20 +34,22 @@ def begin(state: Floats) -> None:
 def above_floor(state: Floats, lanes: Lanes, bands: Floats, heard: NDArray[np.bool_]) -> Floats:
     """How far each band of each frame, `bands` (n, BANDS) in dB, is above its floor: (n, BANDS), dB.
 
-    The floor learns from each frame first, but nothing from those not `heard`, (n,). `state`, shape (lanes, COLUMNS) in
-    the order of `lanes`, is updated.
+    The floor learns from each frame first, but nothing from those not `heard`, (n,), which count as on it. `state`,
+    shape (lanes, COLUMNS) in the order of `lanes`, is updated.
     """
     bands = np.maximum(bands, _LOWEST)
     _start(state, lanes, bands, heard)
     count = lanes.running(heard) + lanes.spread(state[:, _HEARD])
     full = heard & (count % _SPAN == 0)
     ending = lanes.steps_of(full)
-    rate = (_SMOOTHING * heard)[:, None]
+    rate = (_SMOOTHING * heard)[lanes.by_step, None]
+    levels, full = bands[lanes.by_step], full[lanes.by_step]
     floors = np.empty_like(bands)
-    smoothed, floor, following = state[:, _SMOOTHED], state[:, _FLOOR], state[:, _NEXT]
+    columns = (_SMOOTHED, _FLOOR, _NEXT)
+    smoothed, floor, following = (np.ascontiguousarray(state[:, part]) for part in columns)
     for step, (live, at) in enumerate(lanes.steps()):
         level, low, low_next = smoothed[:live], floor[:live], following[:live]
-        level += rate[at] * (bands[at] - level)
+        level += rate[at] * (levels[at] - level)
         np.minimum(low, level, out=low)
         np.minimum(low_next, level, out=low_next)
         floors[at] = low
@@ -55,10 +57,14 @@ def above_floor(state: Floats, lanes: Lanes, bands: Floats, heard: NDArray[np.bo
             done = np.flatnonzero(full[at])
             low[done] = low_next[done]
             low_next[done] = level[done]
+    for part, values in zip(columns, (smoothed, floor, following), strict=True):
+        state[:, part] = values
     heard_frames = count[lanes.last]
     # Only whether any, and how far the register is: a float32 cannot count on for ever.
     state[:, _HEARD] = heard_frames % _SPAN + _SPAN * (heard_frames >= _SPAN)
-    return bands - floors
+    bands[lanes.by_step] = levels - floors
+    bands[~heard] = 0.0
+    return bands
 
 
 def _start(state: Floats, lanes: Lanes, bands: Floats, heard: NDArray[np.bool_]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import resample_poly
 from signals import RATE, brown, call, pcm, voice, white
 
-from esl_record.vad.features import BANDS, VOICE_LINES, Features, analyse, harmonicity, hop_of, joined
+from esl_record.vad.features import BANDS, INPUTS, VOICE_LINES, Features, analyse, harmonicity, hop_of, inputs, joined
 
 
 def frames(samples: np.ndarray, rate: int = RATE) -> Features:
@@ -48,10 +48,10 @@ def test_bands_are_the_same_at_every_rate(rate: int) -> None:
     np.testing.assert_allclose(there.bands.mean(axis=0)[:-2], here.bands.mean(axis=0)[:-2], atol=0.5)
 
 
-def test_a_voice_is_harmonic_and_noise_is_not() -> None:
-    everything = np.ones((1, BANDS), np.float32)
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_a_voice_is_harmonic_and_noise_is_not(power: float) -> None:
     heights = {
-        name: np.median(harmonicity(part.voice, everything.repeat(len(part.voice), axis=0)))
+        name: np.median(harmonicity(part.voice**power))
         for name, part in {
             "voice": frames(call(voice(3, -25))),
             "high voice": frames(call(voice(3, -25, pitch=240))),
@@ -59,13 +59,24 @@ def test_a_voice_is_harmonic_and_noise_is_not() -> None:
             "brown": frames(pcm(brown(3, -25))),
         }.items()
     }
-    assert min(heights["voice"], heights["high voice"]) > 0.4
-    assert max(heights["white"], heights["brown"]) < 0.3
+    assert min(heights["voice"], heights["high voice"]) > max(heights["white"], heights["brown"]) + 0.1
 
 
-def test_what_has_no_weight_is_not_harmonic() -> None:
+def test_what_is_on_the_floor_is_not_harmonic() -> None:
     part = frames(call(voice(1, -25)))
-    assert not harmonicity(part.voice, np.zeros((len(part.voice), BANDS), np.float32)).any()
+    assert not inputs(part, np.zeros_like(part.bands))[:, 2 * BANDS].any()
+    assert inputs(part, np.full_like(part.bands, 30.0))[:, 2 * BANDS].max() > 0.4
+
+
+def test_the_net_is_told_nothing_out_of_range() -> None:
+    loud, nothing = frames(np.tile(np.array([32767, -32768], np.int16), 4000)), frames(np.zeros(8000, np.int16))
+    for part in (loud, nothing):
+        for above in (-100.0, 0.0, 100.0):
+            told = inputs(part, np.full_like(part.bands, above))
+            assert told.shape == (len(part.level), INPUTS)
+            assert np.isfinite(told).all()
+            assert told[:, :BANDS].min() >= -90
+            assert np.abs(told[:, BANDS : 2 * BANDS]).max() <= 60
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ def test_steps_go_through_every_lane_in_order(batch: list[list[bool]]) -> None:
     lanes = Lanes(counts)
     seen: list[list[int]] = [[] for _ in batch]
     for live, at in lanes.steps():
-        assert len(at) == live
-        for place, index in enumerate(at.tolist()):
+        indices = lanes.by_step[at]
+        assert len(indices) == live
+        for place, index in enumerate(indices.tolist()):
             seen[lanes.order[place]].append(index)
     assert list(chain.from_iterable(seen)) == list(range(sum(counts)))
     assert [len(lane) for lane in seen] == counts.tolist()
