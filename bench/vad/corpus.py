@@ -12,6 +12,7 @@ import argparse
 import io
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from multiprocessing import Pool
@@ -253,7 +254,7 @@ def _synthesise(job: tuple[str, str, int]) -> Clip | None:
     kind, voice, seed = job
     rng = np.random.default_rng(seed)
     text = " ".join(rng.choice(WORDS.split(), rng.integers(2, 14)))
-    out = Path(f"/tmp/synthesis-{kind}-{voice.replace('+', '-')}-{seed}.wav")
+    out = Path(tempfile.gettempdir()) / f"synthesis-{kind}-{voice.replace('+', '-')}-{seed}.wav"
     if kind == "flite":
         command = [
             "flite",

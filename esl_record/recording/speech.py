@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from esl_record.recording.machine import SpeechEnded, SpeechStarted
 from esl_record.vad.detector import TAIL
 
+PAUSE = 0.3
+"""Seconds of silence that part two spans of speech; less is a pause between words."""
+
 
 class Speech:
     """The speech of one recording; spans in samples, the last one open while somebody speaks."""
@@ -27,9 +30,13 @@ class Speech:
                 yield SpeechEnded(end)
 
     def seconds(self, end: int) -> list[tuple[float, float]]:
-        """The spans within a recording of ``end`` samples, in seconds."""
-        return [
-            (start / self._rate, min(end if stop is None else stop, end) / self._rate)
-            for start, stop in self._spans
-            if start < end
-        ]
+        """The spans within a recording of ``end`` samples, in seconds; a silence shorter than ``PAUSE`` parts none."""
+        spans: list[tuple[int, int]] = []
+        for start, stop in self._spans:
+            if start >= end:
+                break
+            stop = min(end if stop is None else stop, end)
+            if spans and start - spans[-1][1] < PAUSE * self._rate:
+                start, _ = spans.pop()
+            spans.append((start, stop))
+        return [(start / self._rate, stop / self._rate) for start, stop in spans]

@@ -518,11 +518,11 @@ def test_digits_that_end_nothing_are_ignored(bench: Make) -> None:
 
 def test_a_terminator_in_the_middle_of_a_word_cuts_there(bench: Make) -> None:
     running = bench().begin()
-    running.hear(said(1.5, lead=0.5)[: round(1.4 * RATE)])
+    running.hear(said(1.5, lead=0.5)[: round(1.2 * RATE)])
     running.press("#")
     recording = running.result()
-    assert recording.duration == 1.4
-    assert recording.speech[-1][1] == 1.4
+    assert recording.duration == 1.2
+    assert recording.speech[-1][1] == 1.2
     assert recording.speech[0][0] == pytest.approx(0.5, abs=0.35)
 
 
