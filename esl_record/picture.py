@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from esl_record.errors import EslRecordError
 from esl_record.recording.replay import Replay
+from esl_record.vad.detector import threshold
 
 _LONGEST = 4000
 """Points a waveform is drawn with; more would not be seen."""
@@ -40,7 +41,10 @@ def draw(samples: NDArray[np.int16], replay: Replay, sensitivity: float, title: 
     spectrum.set_ylabel("Hz")
 
     frames = (np.arange(len(replay.detection.scores)) + 1) * replay.detection.hop
-    score.plot(frames, replay.detection.scores, color="tab:blue", linewidth=0.9, label="score")
+    score.plot(frames, replay.detection.scores, color="tab:blue", linewidth=0.9)
+    # The threshold is in log odds, infinite where nothing is heard; the score is a probability.
+    score.axhline(1 / (1 + np.exp(-threshold(sensitivity))), color="tab:orange", linewidth=0.9)
+    score.set_ylim(-0.02, 1.05)
     score.fill_between(
         frames,
         0,
@@ -50,7 +54,7 @@ def draw(samples: NDArray[np.int16], replay: Replay, sensitivity: float, title: 
         color="tab:green",
         alpha=0.15,
     )
-    score.set_ylabel("score; green: decided speech")
+    score.set_ylabel("score, threshold; green: speech")
     score.set_xlabel("s")
     for axes in (wave, score):
         for start, end in replay.speech:

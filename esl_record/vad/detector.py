@@ -20,7 +20,7 @@ OPERATING_POINT = 44.0
 TAIL = 0.07
 """Seconds by which a decision for speech outlasts the voice: the median over clean calls."""
 
-_THRESHOLDS = (np.array([0.0, OPERATING_POINT, 100.0]), np.array([9.0, 0.5, -9.0]))  # sensitivity and log odds
+_THRESHOLDS = (np.array([0.0, OPERATING_POINT, 100.0]), np.array([6.0, 0.5, -5.0]))  # sensitivity and log odds
 _RELEASE = np.float32(1.0)  # log odds below the threshold: speech has ended
 
 _CELLS = slice(noise.COLUMNS, noise.COLUMNS + head.CELLS)
