@@ -28,13 +28,17 @@ def likeness(recorded: NDArray[np.int16], spoken: NDArray[np.int16]) -> float:
     return float(cross.max() / (np.linalg.norm(b) * max(np.linalg.norm(a), 1e-9)))
 
 
-def end_in(recorded: NDArray[np.int16], spoken: NDArray[np.int16], rate: int = 8000) -> float:
-    """Second of what the caller said at which the recording ends. When it began depends on how busy the machine is."""
-    a, b = spoken.astype(float), recorded.astype(float)
+def end_in(recorded: NDArray[np.int16], spoken: NDArray[np.int16], *, last: float = 1.0, rate: int = 8000) -> float:
+    """Second of what the caller said at which the recording ends, by where its ``last`` seconds are most like that.
+
+    When it began depends on how busy the machine is, and so does whether a switch has lost a packet before.
+    """
+    a, b = spoken.astype(float), recorded[-round(last * rate) :].astype(float)
     size = 1 << (len(a) + len(b)).bit_length()
-    cross = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)
-    start = int(cross[: len(a)].argmax())
-    return (start + len(recorded)) / rate
+    cross = np.fft.irfft(np.fft.rfft(a, size) * np.conj(np.fft.rfft(b, size)), size)[: len(a) - len(b) + 1]
+    energies = np.concatenate([[0.0], np.cumsum(a * a)])
+    norm = np.sqrt(np.maximum(energies[len(b) :] - energies[: -len(b)], 1.0))
+    return (int((cross / norm).argmax()) + len(b)) / rate
 
 
 def energy(samples: NDArray[np.int16]) -> float:
