@@ -24,7 +24,7 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
 RATE = 8000
-SPEED = 20.0
+SPEED = 10.0
 """Times real time, with --fast."""
 
 LEAD = 1.0

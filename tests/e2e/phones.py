@@ -90,7 +90,8 @@ class Phone(Protocol):
 
 
 class StandInPhone:
-    SPEED = 10.0
+    SPEED = 4.0
+    """Times real time: what a busy machine takes to begin a recording is this much longer in the call's time."""
     service: RunningService
 
     def __init__(self) -> None:

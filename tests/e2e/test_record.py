@@ -15,7 +15,7 @@ from esl_record.standin import voice
 LIMITS = {"initial_timeout": 2.0, "end_silence_timeout": 1.0}
 
 
-def said(seconds: float = 1.5, *, lead: float = 0.5, rate: int = 8000) -> NDArray[np.int16]:
+def said(seconds: float = 1.5, *, lead: float = 1.0, rate: int = 8000) -> NDArray[np.int16]:
     """A voice after ``lead`` seconds of silence."""
     return np.concatenate([np.zeros(round(lead * rate), np.int16), voice.say(seconds, rate)])
 
@@ -105,7 +105,7 @@ def test_a_hang_up_finishes_it_with_all_that_was_said(phone: Phone) -> None:
 
 def test_a_hang_up_before_a_word_is_no_input(phone: Phone) -> None:
     document = phone.service.document("gone_silent", "answer", {"record": LIMITS})
-    recording = phone.call(Dialled(document, hangup_after=1.2)).recording
+    recording = phone.call(Dialled(document, hangup_after=1.5)).recording
     assert (recording.state, recording.end_reason) == (State.NO_INPUT, EndReason.HANGUP)
 
 
@@ -160,7 +160,7 @@ def test_a_wide_band_call_keeps_its_rate(phone: Phone, rate: int) -> None:
 def test_two_calls_at_once_do_not_mix(phone: Phone) -> None:
     document = phone.service.document("two", "answer", {"record": LIMITS}, "hangup")
     low, high = voice.say(1.5, pitch=100, seed=1), voice.say(2.0, pitch=210, seed=2)
-    lives = [phone.dial(Dialled(document, np.concatenate([np.zeros(4000, np.int16), audio]))) for audio in (low, high)]
+    lives = [phone.dial(Dialled(document, np.concatenate([np.zeros(8000, np.int16), audio]))) for audio in (low, high)]
     first, second = (live.end() for live in lives)
     assert first.uuid != second.uuid
     assert likeness(first.samples[:, 0], low) > 0.9 > likeness(first.samples[:, 0], high)
