@@ -191,13 +191,15 @@ def _recordings(options: argparse.Namespace, settings: Settings) -> int:
             return 1
         print(json.dumps(_described(*found), indent=2))
         return 0
-    entries = list(catalog)
+    entries = sorted(catalog, key=lambda entry: entry[1].start_time)
     if options.json:
         print(json.dumps([_described(path, recording) for path, recording in entries], indent=2))
         return 0
-    table = Table("recording", "start (UTC)", "from", "to", "state", "ended by", "seconds", "file", box=None)
-    for path, recording in entries:
-        table.add_row(*_row(path, recording))
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for heading in ("id", "start (UTC)", "from", "to", "state", "ended by", "s"):
+        table.add_column(heading, no_wrap=True)
+    for _, recording in entries:
+        table.add_row(*_row(recording))
     Console().print(table if entries else f"no recordings in {catalog.recordings}")
     return 0
 
@@ -207,7 +209,7 @@ def _described(path: Path, recording: Recording) -> dict[str, object]:
     return {**recording.model_dump(mode="json"), "path": str(audio) if audio else ""}
 
 
-def _row(path: Path, recording: Recording) -> list[Text]:
+def _row(recording: Recording) -> list[Text]:
     start = datetime.fromtimestamp(recording.start_time, UTC)
     texts = (
         recording.recording_id[:8],
@@ -217,6 +219,5 @@ def _row(path: Path, recording: Recording) -> list[Text]:
         recording.state.value,
         recording.end_reason.value if recording.end_reason else "",
         f"{recording.duration:.2f}",
-        str(recording.audio(path) or ""),
     )
     return [Text(logs.one_line(text)) for text in texts]

@@ -1,5 +1,6 @@
 """What `detect` takes for speech, on sounds whose truth is known."""
 
+import resource
 from itertools import pairwise
 
 import numpy as np
@@ -150,3 +151,14 @@ def test_full_scale_square_waves_and_extremes_are_survived() -> None:
         scores = detect(samples, RATE).scores
         assert np.isfinite(scores).all()
         assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_an_hour_takes_no_more_memory_than_a_minute() -> None:
+    minute = np.random.default_rng(1).integers(-200, 200, 60 * 8000).astype(np.int16)
+    detect(minute, 8000)
+    hour = np.tile(minute, 60)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = detect(hour, 8000)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert len(found.scores) == 3600 * 50
+    assert grown < 20  # MiB: scores and decisions take 1.6
