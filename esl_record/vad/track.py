@@ -53,8 +53,6 @@ class Track:
         """Whether any leg was speaking in the last frame decided."""
         self.deadline: int | None = None
         """At the first tick where `decided` has reached it, `wake` is called and this is cleared."""
-        self.position_deadline: int | None = None
-        """At the first tick where `position` has reached it, `wake` is called and this is cleared."""
         self.error: Exception | None = None
         """Why the source could not be read; `wake` was called, and it is not read again."""
         self.level = -100.0
@@ -130,10 +128,8 @@ class Track:
         self.speaking = bool(speech[-1])
 
     def due(self) -> bool:
-        """Whether a deadline has passed; clears those that have."""
-        passed = False
-        if self.deadline is not None and self.decided >= self.deadline:
-            self.deadline, passed = None, True
-        if self.position_deadline is not None and self.position >= self.position_deadline:
-            self.position_deadline, passed = None, True
-        return passed
+        """Whether the deadline has passed; clears it then."""
+        if self.deadline is None or self.decided < self.deadline:
+            return False
+        self.deadline = None
+        return True
