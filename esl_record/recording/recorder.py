@@ -149,7 +149,6 @@ class Recorder:
         except CallGone:
             self._storage.drop_spool(self._recording)
             raise
-        self._recording = self._recording.model_copy(update={"start_time": self._clock()})
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)

@@ -1162,3 +1162,15 @@ def check(bench: Bench, recording: Recording, params: dict[str, Any]) -> None:
     verbs = [verb for verb in steered if verb != "stop"]
     assert set(verbs[::2]) <= set(undone)
     assert verbs[1::2] == [undone[verb] for verb in verbs[: len(verbs) // 2 * 2 : 2]]
+
+
+def test_what_is_announced_lies_where_the_recording_will(bench: Make) -> None:
+    """However late the tap starts: a start after a crash looks there for whether the recording is whole."""
+    running = bench(max_length=0.1)
+    times = iter(range(1_700_000_000, 1_800_000_000))
+    running.recorder._clock = lambda: float(next(times))
+    running.begin()
+    (announced,) = running.storage.spool_dir.glob("*.json")
+    promised = Recording.model_validate_json(announced.read_bytes())
+    running.hear(0.2)
+    assert running.storage.document_path(promised) == running.storage.document_path(running.result())
