@@ -115,8 +115,12 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         self.connected = False
         self._run = False
         while self._replies:
-            self._replies.popleft().set_exception(CallGone(f"{self.label}: {self.fault or 'connection ended'}"))
+            self._replies.popleft().set_exception(self.gone())
         self.closed.set()
+
+    def gone(self) -> CallGone:
+        """The error of whoever still wants something of this connection; it says what ended it."""
+        return CallGone(f"{self.label}: {self.fault or 'connection ended'}")
 
     # ---- sending
 
@@ -138,7 +142,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
     def _request(self, data: bytes, name: str) -> wire.Frame:
         """``send`` of what is formatted already; errors call it ``name``."""
         if not self.connected:
-            raise CallGone(f"{self.label}: {self.fault or 'connection ended'}")
+            raise self.gone()
         reply: AsyncResult[wire.Frame] = AsyncResult()
         limit = gevent.Timeout(self.timeout)
         try:

@@ -87,7 +87,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def execute(self, application: str, argument: str = "", *, timeout: float = EXECUTE_LIMIT) -> wire.Event:
         """Runs a dialplan application and waits until it has completed; gives its CHANNEL_EXECUTE_COMPLETE."""
-        self._check_live()
+        self.raise_if_disconnected()
         event_uuid = str(_uuid.uuid4())
         done: AsyncResult[wire.Event] = AsyncResult()
         self._executing[event_uuid] = done
@@ -111,7 +111,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     ) -> wire.Event | wire.Frame:
         if block:
             return self.execute(app_name, app_args or "", timeout=response_timeout or EXECUTE_LIMIT)
-        self._check_live()
+        self.raise_if_disconnected()
         return self._request(wire.execute(app_name, app_args or "", str(_uuid.uuid4())), app_name)
 
     def register_expected_event(self, *_: object) -> NoReturn:
@@ -137,7 +137,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def limit_duration(self, seconds: float) -> None:
         """Lets the switch hang up when the call has lasted another ``seconds``, whatever becomes of this service."""
-        self._check_live()
+        self.raise_if_disconnected()
         self.api(f"sched_hangup +{max(1, round(min(seconds, 1e9)))} {self.uuid} ALLOTTED_TIMEOUT")
 
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
@@ -210,7 +210,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             pass  # nobody there to tell
 
     def _call_api(self, name: str, argument: str) -> str:
-        self._check_live()
+        self.raise_if_disconnected()
         try:
             return self.api(f"{name} {self.uuid} {argument}")
         except CommandRefused as error:
@@ -218,12 +218,13 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
                 raise CallGone(f"{self.label}: {error}") from error
             raise
 
-    def _check_live(self) -> None:
+    def raise_if_disconnected(self) -> None:
+        """Raises CallGone once the call is over; greenswitch's ``while_connected`` asks here too."""
         if not self.live:
-            self.raise_if_disconnected()
+            raise self.gone()
 
-    def raise_if_disconnected(self) -> NoReturn:
-        raise CallGone(f"{self.label}: {self.hangup_cause or self.fault or 'connection ended'}")
+    def gone(self) -> CallGone:
+        return CallGone(f"{self.label}: {self.hangup_cause}") if self.hangup_cause else super().gone()
 
     # ---- what the switch says
 
@@ -254,4 +255,4 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def _end_executions(self) -> None:
         for done in list(self._executing.values()):
-            done.set_exception(CallGone(f"{self.label}: {self.hangup_cause or 'connection ended'}"))
+            done.set_exception(self.gone())

@@ -485,6 +485,14 @@ def test_after_the_end_of_the_connection_a_verb_says_the_call_has_gone(
         verb(line.session)
 
 
+def test_greenswitchs_while_connected_lets_a_live_call_through_and_no_other(line: Line) -> None:
+    with line.session.while_connected():
+        pass
+    line.hung_up("ORIGINATOR_CANCEL")
+    with pytest.raises(CallGone, match="ORIGINATOR_CANCEL"), line.session.while_connected():
+        pass
+
+
 def test_a_released_call_is_resumed_and_let_go(line: Line) -> None:
     releasing = line.does(line.session.release)
     assert line.rest() == ["resume", "exit"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import pytest
 
@@ -64,21 +64,21 @@ class FakeSession:
             self.hangup_cause = cause
 
     def set_variable(self, name: str, value: str) -> None:
-        self._check_live()
+        self.raise_if_disconnected()
         self.variables[name] = value
 
-    def raise_if_disconnected(self) -> NoReturn:
-        raise CallGone(f"{self.label}: {self.hangup_cause or 'connection ended'}")
+    def raise_if_disconnected(self) -> None:
+        if not self.live:
+            raise self.gone()
+
+    def gone(self) -> CallGone:
+        return CallGone(f"{self.label}: {self.hangup_cause or 'connection ended'}")
 
     def _told(self, verb: str, *arguments: object) -> None:
-        self._check_live()
+        self.raise_if_disconnected()
         if verb in self._refused:
             raise CommandRefused(f"{verb}: -ERR refused")
         self.verbs.append((verb, *arguments))
-
-    def _check_live(self) -> None:
-        if not self.live:
-            self.raise_if_disconnected()
 
 
 def no_recorder(_: RecordParams) -> tuple[Recording, Path | None]:

@@ -53,7 +53,7 @@ def hangup(call: Call, params: Any) -> None:
     given = validated(HangupParams, "hangup", mapping("hangup", params, "reason"))
     call.session.hangup(_CAUSES[given.reason])
     # The document is over; what the switch still has to say comes to the session.
-    call.session.raise_if_disconnected()
+    raise call.session.gone()
 
 
 def sleep(call: Call, params: Any) -> None:

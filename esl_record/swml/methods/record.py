@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from esl_record.errors import CallGone, DocumentError
+from esl_record.errors import DocumentError
 from esl_record.recording.machine import State
 from esl_record.recording.params import RecordParams
 from esl_record.swml.call import Call
@@ -24,5 +24,4 @@ def record(call: Call, params: Any) -> None:
     if recording.state is State.ERROR and audio is None and call.session.live:
         # The caller would talk to nobody: the dialplan may know of another way to take the message.
         raise DocumentError("relay_script_method_execute_failed", f"record: {recording.error}")
-    if not call.session.live:
-        raise CallGone(f"{call.session.label}: {call.session.hangup_cause or 'connection ended'}")
+    call.session.raise_if_disconnected()
