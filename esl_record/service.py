@@ -76,15 +76,18 @@ class Service:
         self._tasks = [gevent.spawn(self._tick), gevent.spawn(self._recover, recovery, left)]
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
 
-    def stop(self, drain: float | None = None) -> None:
-        """Takes no more calls and waits up to ``drain`` seconds for the last to end.
+    def stop(self, drain: float | None = None, *, hurried: Flag | None = None) -> None:
+        """Takes no more calls and waits up to ``drain`` seconds, or until ``hurried``, for the last to end.
 
         Then what is still being recorded is finished, and the calls go on in their dialplan.
         """
         self._server.stop_accepting()
-        drain = self.settings.drain_timeout if drain is None else drain
-        if not self._server.drain(drain):
-            log.warning("calls still live after %g s: they go on in the dialplan", drain)
+        began = time.monotonic()
+        drained = gevent.spawn(self._server.drain, self.settings.drain_timeout if drain is None else drain)
+        gevent.wait([drained, *([hurried] if hurried else [])], count=1)
+        if self._server.connections:
+            waited = round(time.monotonic() - began)
+            log.warning("calls still live after %d s: they go on in the dialplan", waited)
             self._draining = True
             for recorder in list(self.recorders):
                 recorder.stop()
@@ -108,10 +111,7 @@ class Service:
         self.start()
         ending.wait()
         log.info("stopping: no more calls are taken")
-        self._server.stop_accepting()
-        drained = gevent.spawn(self._server.drain, self.settings.drain_timeout)
-        gevent.wait([drained, hurried], count=1)
-        self.stop(0.0)
+        self.stop(hurried=hurried)
         for handler in signals:
             handler.cancel()
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from multiprocessing import Pool
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 import numpy as np
@@ -292,7 +292,7 @@ def _synthesise(job: tuple[str, str, int]) -> Clip | None:
         out.unlink(missing_ok=True)
 
 
-def speech(root: Path, pool: "Pool") -> Iterator[Clip]:  # type: ignore[valid-type]
+def speech(root: Path, pool: Pool) -> Iterator[Clip]:
     jobs: list[tuple[str, Path | bytes, int | None]] = [(group, path, None) for group, path in recorded(root)]
     jobs += [(TALKIES[0], data, 11025) for data in list(steel_sky(root / TALKIES[0]))[::2]]
     jobs += [(TALKIES[1], data, None) for data in list(amazon_queen(root / TALKIES[1]))[::2]]
@@ -313,7 +313,7 @@ def speech(root: Path, pool: "Pool") -> Iterator[Clip]:  # type: ignore[valid-ty
     yield from (clip for clip in pool.imap(_synthesise, made, 8) if clip)
 
 
-def noises(root: Path, pool: "Pool") -> Iterator[Clip]:  # type: ignore[valid-type]
+def noises(root: Path, pool: Pool) -> Iterator[Clip]:
     jobs: list[tuple[str, Path | bytes, int | None]] = []
     for package in NOISE:
         for path in sorted((root / package).rglob("*")):

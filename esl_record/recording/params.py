@@ -17,7 +17,6 @@ DTMF_DIGITS = frozenset("0123456789ABCD*#")
 _LONGEST = 1e9
 """Seconds past which a time means never; keeps sample counts within 64 bits at any rate."""
 
-
 _CODES = {"extra_forbidden": "undefined", "missing": "missing"}
 
 

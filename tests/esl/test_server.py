@@ -72,7 +72,7 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Server]]:
 
     def serving(handler: Handler, **named: object) -> Server:
         given = {"listen": ("127.0.0.1", 0), "capacity": 10, "peers": ["127.0.0.0/8"], "timeout": LIMIT, **named}
-        server = Server(given.pop("listen"), handler, **given)  # type: ignore[arg-type]
+        server = Server(given.pop("listen"), handler, **given)
         servers.append(server)
         server.start()
         return server
