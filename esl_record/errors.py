@@ -38,3 +38,7 @@ class DocumentError(EslRecordError):
 
 class SpoolError(EslRecordError):
     """The file the media bug writes is missing, unreadable or has stopped growing."""
+
+
+class DatabaseError(EslRecordError):
+    """The catalog's database cannot be opened, read or written."""

@@ -1,31 +1,143 @@
-"""Which recordings exist: the JSON files under the recordings directory."""
+"""Which recordings there are: a row each, written in the transaction that tells of what became of it."""
 
-import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import ValidationError
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Row,
+    Select,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy import tuple_ as pair
 
+from esl_record.database import Database, metadata
+from esl_record.recording.machine import State
 from esl_record.recording.recording import Recording
 
-log = logging.getLogger(__name__)
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("recording_id", String(64), primary_key=True),
+    Column("call_id", String(256), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("start_time", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("facts", Text, nullable=False),
+    Index("recordings_by_start", "start_time", "recording_id"),
+    Index("recordings_by_call", "call_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A recording as last told, and when that was, in unix seconds."""
+
+    recording: Recording
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """How many recordings there are by state, and the bytes of their audio."""
+
+    by_state: dict[State, int]
+    size: int
 
 
 class Catalog:
-    """Reads the recordings directory; nothing is kept in memory."""
+    """The recordings in a database. ``put`` is for a transaction of the caller's; everything else makes its own.
 
-    def __init__(self, recordings: Path) -> None:
-        self.recordings = recordings
+    All of it raises DatabaseError.
+    """
 
-    def __iter__(self) -> Iterator[tuple[Path, Recording]]:
-        """Every recording with its JSON file, oldest first. A file that is none is told of and passed over."""
-        for path in sorted(self.recordings.glob("*/*/*/*.json")):
-            try:
-                yield path, Recording.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError) as error:
-                log.warning("%s is no recording's file: %s", path, str(error).splitlines()[0])
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def find(self, recording_id: str) -> tuple[Path, Recording] | None:
-        """The recording of which ``recording_id`` is the id or its beginning, None if none or several are."""
-        found = [entry for entry in self if recording_id and entry[1].recording_id.startswith(recording_id)]
-        return found[0] if len(found) == 1 else None
+    @staticmethod
+    def put(connection: Connection, recording: Recording, at: float) -> State | None:
+        """Writes the row of ``recording``; gives the state it had before, None if there was none."""
+        this = recordings.c.recording_id == recording.recording_id
+        before = connection.execute(select(recordings.c.state).where(this)).scalar()
+        values = {
+            "call_id": recording.call_id,
+            "state": recording.state.value,
+            "start_time": recording.start_time,
+            "updated_at": at,
+            "size": recording.size,
+            "facts": recording.told().model_dump_json(),
+        }
+        if before is None:
+            connection.execute(insert(recordings).values(recording_id=recording.recording_id, **values))
+            return None
+        connection.execute(update(recordings).where(this).values(**values))
+        return State(before)
+
+    def index(self, found: Iterable[Recording], at: float) -> int:
+        """Takes in recordings a database that was lost or is new knows nothing of; says how many."""
+        known = list(found)
+        self._database.run(lambda connection: [self.put(connection, one, at) for one in known])
+        return len(known)
+
+    def get(self, recording_id: str) -> Entry | None:
+        rows = self._read(select(recordings).where(recordings.c.recording_id == recording_id))
+        return rows[0] if rows else None
+
+    def find(self, beginning: str) -> Recording | None:
+        """The recording of which ``beginning`` is the id or how it begins, None if none or several are."""
+        if not beginning:
+            return None
+        rows = self._read(
+            select(recordings).where(func.substr(recordings.c.recording_id, 1, len(beginning)) == beginning).limit(2)
+        )
+        return rows[0].recording if len(rows) == 1 else None
+
+    def page(
+        self, limit: int, *, before: tuple[float, str] | None = None, after: tuple[float, str] | None = None
+    ) -> list[Entry]:
+        """Up to ``limit`` recordings, the newest first; with ``before``, a start time and id, the next ones that began
+        before that one, with ``after`` the next ones that began after it."""
+        query = select(recordings)
+        place = pair(recordings.c.start_time, recordings.c.recording_id)
+        if after is not None:
+            rising = recordings.c.start_time, recordings.c.recording_id
+            return self._read(query.where(place > after).order_by(*rising).limit(limit))[::-1]
+        if before is not None:
+            query = query.where(place < before)
+        order = recordings.c.start_time.desc(), recordings.c.recording_id.desc()
+        return self._read(query.order_by(*order).limit(limit))
+
+    def all(self) -> list[Recording]:
+        """Every recording, oldest first."""
+        order = recordings.c.start_time, recordings.c.recording_id
+        return [entry.recording for entry in self._read(select(recordings).order_by(*order))]
+
+    def remove(self, recording_id: str) -> bool:
+        """Whether there was one to remove."""
+        statement = delete(recordings).where(recordings.c.recording_id == recording_id)
+        return self._database.run(lambda connection: connection.execute(statement).rowcount > 0)
+
+    def totals(self) -> Totals:
+        query = select(recordings.c.state, func.count(), func.coalesce(func.sum(recordings.c.size), 0))
+        rows = self._database.run(lambda connection: connection.execute(query.group_by(recordings.c.state)).all())
+        return Totals({State(state): count for state, count, _ in rows}, sum(size for _, _, size in rows))
+
+    def _read(self, query: Select[Any]) -> list[Entry]:
+        return self._database.run(lambda connection: [_entry(row) for row in connection.execute(query)])
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(Recording.model_validate_json(row.facts), row.updated_at)

@@ -4,12 +4,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gevent.event import Event as Flag
 
 from esl_record.audio.spool import Spool
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout, SpoolError
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
@@ -22,6 +22,8 @@ from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of
 
 log = logging.getLogger(__name__)
+
+Tell = Callable[[Recording, m.PauseBehavior | None], None]
 
 BEEP = "tone_stream://%(250,0,1000)"
 
@@ -48,13 +50,16 @@ class _Happening:
     event: Callable[[int], m.Event]
     settles: bool = False
     """The switch is still closing the spool: what it adds belongs to the recording."""
+    done: Flag = field(default_factory=Flag)
+    """Set once it has been carried out."""
 
 
 class Recorder:
     """Records one call once. ``record`` blocks; the other methods may be called from any greenlet meanwhile.
 
-    ``stall_timeout`` is in seconds of wall time, the one thing that is: how long a tap may write nothing while its
-    call lives.
+    ``tell`` is called with the recording at every state it comes to, and how a paused one is paused; it raises
+    DatabaseError where that could not be written down. ``stall_timeout`` is in seconds of wall time, the one thing
+    that is: how long a tap may write nothing while its call lives.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Recorder:
         storage: Storage,
         party: Party,
         params: RecordParams,
+        tell: Tell,
         *,
         stall_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
@@ -73,6 +79,8 @@ class Recorder:
         self._session = session
         self._engine = engine
         self._storage = storage
+        self._tell_state = tell
+        self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
         self._stall_timeout = stall_timeout
         self._recording = Recording.begun(storage.new_id(), party, params, clock())
@@ -88,6 +96,8 @@ class Recorder:
     @property
     def recording(self) -> Recording:
         """The recording as it is now."""
+        if self._recording.state.final:
+            return self._recording
         return self._recording.model_copy(update={"state": self._machine.state})
 
     @property
@@ -98,14 +108,16 @@ class Recorder:
 
     # ---- from outside
 
-    def stop(self) -> None:
-        self._post(m.Stop)
+    def stop(self) -> Flag:
+        """Ends the recording. The flag is set when that is done, as with ``pause`` and ``resume``."""
+        return self._post(m.Stop)
 
-    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP) -> None:
-        self._post(lambda at: m.Pause(at, behavior))
+    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP) -> Flag:
+        """From when the flag is set, no audio of the call reaches the disk."""
+        return self._post(lambda at: m.Pause(at, behavior))
 
-    def resume(self) -> None:
-        self._post(m.Resume)
+    def resume(self) -> Flag:
+        return self._post(m.Resume)
 
     # ---- the recording's way
 
@@ -130,6 +142,8 @@ class Recorder:
             if self.track is not None:
                 self._engine.leave(self.track)
             self._spool.close()
+            while self._inbox:
+                self._inbox.popleft().done.set()
 
     def _begin(self) -> None:
         told = self._session.get_variable("read_rate") or ""
@@ -147,12 +161,13 @@ class Recorder:
         except (OSError, ValueError, CommandRefused, CommandTimeout) as error:
             return f"the tap could not be started: {error}"
         except CallGone:
-            self._storage.drop_spool(self._recording)
+            self._drop_spool()
             raise
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
+        self._tell()
         return ""
 
     def _follow(self) -> None:
@@ -164,7 +179,9 @@ class Recorder:
             self._wake.clear()
             self._hear(self.track)
             while self._inbox and not self._machine.state.final:
-                self._handle(self._inbox.popleft(), self.track)
+                happening = self._inbox.popleft()
+                self._handle(happening, self.track)
+                happening.done.set()
             if not self._machine.state.final:
                 self._guard(self.track)
 
@@ -199,10 +216,12 @@ class Recorder:
             if isinstance(action, m.PauseTap):
                 self._session.pause_tap(str(self._path), mask=mask)
                 self.track.hold(self._size())
+                self._tell(action.behavior)
             else:
                 self._session.resume_tap(str(self._path), mask=mask)
                 self.track.release(self._size())
                 self._grown = (self._grown[0], time.monotonic())
+                self._tell()
         except (CommandRefused, CommandTimeout) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
@@ -258,7 +277,17 @@ class Recorder:
                 ],
             }
         )
-        self._recording = off_hub(lambda: self._keep(recording, min(end.at, self._size())))
+        samples = min(end.at, self._size())
+        try:
+            self._recording = off_hub(lambda: self._keep(recording, samples))
+        except (OSError, SpoolError) as error:
+            self._recording = self._unkept(recording, samples, error)
+            if not self._storage.announced_path(recording).exists():
+                self._tell()
+        else:
+            # Without its spool a recording can no longer be found by the next start, so it goes last.
+            if self._tell():
+                self._drop_spool()
         # Where nothing was recorded of a call that lives, whoever asked for the recording tells why.
         failed = self._recording.state is m.State.ERROR and (self._recording.file or not self._session.live)
         level = logging.ERROR if failed else logging.INFO
@@ -266,22 +295,35 @@ class Recorder:
         return self._recording
 
     def _keep(self, recording: Recording, samples: int) -> Recording:
-        """The finished recording in place. What cannot be put there stays in the spool for the next start."""
+        """The finished recording in place."""
+        if samples:
+            return self._storage.complete(recording, samples)
+        self._storage.file(recording)
+        return recording
+
+    def _unkept(self, recording: Recording, samples: int, error: Exception) -> Recording:
+        """A recording that could not be put in place. What was announced is told of once the recovery has done so."""
+        kept = f"the audio stays in {self._path}: " if samples and self._path.exists() else ""
+        told = f"{recording.error}; " if recording.error else ""
+        failed = {"state": m.State.ERROR, "end_reason": m.EndReason.ERROR, "error": f"{told}{kept}{error}"}
+        return recording.model_copy(update=failed)
+
+    def _drop_spool(self) -> None:
         try:
-            if samples:
-                return self._storage.complete(recording, samples)
-            self._storage.file(recording)
-            self._storage.drop_spool(recording)
-            return recording
-        except (OSError, SpoolError) as error:
-            kept = f"the audio stays in {self._path}: " if samples and self._path.exists() else ""
-            return recording.model_copy(
-                update={
-                    "state": m.State.ERROR,
-                    "end_reason": m.EndReason.ERROR,
-                    "error": f"{recording.error + '; ' if recording.error else ''}{kept}{error}",
-                }
-            )
+            self._storage.drop_spool(self._recording)
+        except OSError as error:
+            log.error("%s: spool of a recording that is complete: %s", self._session.label, error)
+
+    def _tell(self, pausing: m.PauseBehavior | None = None) -> bool:
+        """Tells of the state the recording is in; says whether that, and all that came before, is written down."""
+        self._untold.append((self.recording, pausing))
+        try:
+            while self._untold:
+                self._tell_state(*self._untold[0])
+                self._untold.popleft()
+        except DatabaseError as error:
+            log.error("%s: recording %s: %s", self._session.label, self._recording.recording_id, error)
+        return not self._untold
 
     # ---- from the switch, in the reader's greenlet
 
@@ -303,10 +345,14 @@ class Recorder:
         else:
             self._post(m.Stop)
 
-    def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> None:
-        if not self._machine.state.final:
-            self._inbox.append(_Happening(self._size(), event, settles))
+    def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> Flag:
+        happening = _Happening(self._size(), event, settles)
+        if self._machine.state.final:
+            happening.done.set()
+        else:
+            self._inbox.append(happening)
             self._wake.set()
+        return happening.done
 
     def _size(self) -> int:
         try:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import Direction, Format, RecordParams
@@ -51,7 +52,7 @@ class Recording(BaseModel):
     stereo: bool
     direction: Direction
     sample_rate: int = 0
-    channels: int = 1
+    channels: int = Field(1, ge=1, le=2)
     duration: float = 0.0
     size: int = 0
     sha256: str = ""
@@ -83,6 +84,21 @@ class Recording(BaseModel):
     def succeeded(self) -> bool:
         """What ``record_result`` says: finished is success, no_input and error are failed."""
         return self.state is State.FINISHED
+
+    @property
+    def status_url(self) -> str | None:
+        """Where its status events go."""
+        url: str | None = self.parameters.get("status_url")
+        return url
+
+    def told(self) -> "Recording":
+        """What may be shown and kept: without the password an address may hold."""
+        url = self.status_url
+        if url is None or "@" not in url:
+            return self
+        parts = urlsplit(url)
+        shown = parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}").geturl()
+        return self.model_copy(update={"parameters": {**self.parameters, "status_url": shown}})
 
     def audio(self, document: Path) -> Path | None:
         """The audio beside the JSON file ``document``."""

@@ -5,14 +5,22 @@
 """
 
 import hashlib
+import logging
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from esl_record.audio.encoder import Encoder, sync_directory
 from esl_record.audio.spool import Spool
 from esl_record.recording.recording import Recording
+
+log = logging.getLogger(__name__)
 
 BLOCK = 1 << 16
 """Samples copied from the spool at a time."""
@@ -55,15 +63,19 @@ class Storage:
     def audio_path(self, recording: Recording) -> Path:
         return self.document_path(recording).with_suffix(f".{recording.format}")
 
+    def announced_path(self, recording: Recording) -> Path:
+        """The JSON file beside the spool, there until the recording is complete and told of."""
+        return self.spool_path(recording.recording_id).with_suffix(".json")
+
     def announce(self, recording: Recording) -> None:
         """Puts beside the spool what a later start must know to complete the recording without its call."""
-        write_whole(self.spool_path(recording.recording_id).with_suffix(".json"), recording.model_dump_json(indent=2))
+        write_whole(self.announced_path(recording), recording.model_dump_json(indent=2))
 
     def complete(self, recording: Recording, samples: int) -> Recording:
-        """Makes the audio file from the first ``samples`` of the spool, then the JSON, then drops the spool.
+        """Makes the audio file from the first ``samples`` of the spool, then the JSON.
 
-        Gives the recording with duration, size, sha256 and file filled in. Raises OSError or SpoolError; the spool
-        is then as it was, and so is everything beside it.
+        Gives the recording with duration, size, sha256 and file filled in. Raises OSError or SpoolError. The spool
+        stays, for the caller to drop once the recording is known of.
         """
         target = self.audio_path(recording)
         path = self.spool_path(recording.recording_id)
@@ -87,18 +99,41 @@ class Storage:
             }
         )
         self.file(finished)
-        self.drop_spool(recording)
         return finished
 
     def file(self, recording: Recording) -> None:
         """Writes the recording's JSON into place."""
-        write_whole(self.document_path(recording), recording.model_dump_json(indent=2))
+        write_whole(self.document_path(recording), recording.told().model_dump_json(indent=2))
+
+    def filed(self) -> Iterator[tuple[Path, Recording]]:
+        """Every recording whose JSON is in place, with its path, oldest first. A file that is none is told of and
+        passed over."""
+        for path in sorted(self.recordings.glob("*/*/*/*.json")):
+            try:
+                yield path, Recording.model_validate_json(path.read_bytes())
+            except (OSError, ValidationError) as error:
+                log.warning("%s is no recording's file: %s", path, str(error).splitlines()[0])
+
+    def delete(self, recording: Recording) -> None:
+        """Deletes the audio and the JSON, whichever are there."""
+        document = self.document_path(recording)
+        audio = recording.audio(document)
+        if audio is not None:
+            audio.unlink(missing_ok=True)
+        document.unlink(missing_ok=True)
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes in the spool, and bytes free where the recordings lie."""
+        spooled = 0
+        for entry in os.scandir(self.spool_dir):
+            with suppress(FileNotFoundError):
+                spooled += entry.stat().st_size
+        return spooled, shutil.disk_usage(self.recordings).free
 
     def drop_spool(self, recording: Recording) -> None:
         """Removes a spool whose audio is safe elsewhere, or that was never written."""
-        path = self.spool_path(recording.recording_id)
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        self.spool_path(recording.recording_id).unlink(missing_ok=True)
+        self.announced_path(recording).unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

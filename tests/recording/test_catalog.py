@@ -1,117 +1,109 @@
-"""The catalog: what the recordings directory holds, whatever else lies in it."""
+"""The catalog: a row a recording, as it was last told of."""
 
-import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_storage import START, begun, files
+from test_storage import START, begun
 
-from esl_record.recording.catalog import Catalog
+from esl_record.database import Database
+from esl_record.recording.catalog import Catalog, Entry, Totals
+from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
-from esl_record.recording.storage import Storage
 
 DAY = 86400
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    storage = Storage(tmp_path / "data")
-    storage.prepare()
-    return storage
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.in_file(tmp_path / "catalog.sqlite")
+    database.open()
+    yield database
+    database.close()
 
 
-def filed(storage: Storage, *recordings: Recording) -> Catalog:
+def put(database: Database, *recordings: Recording, at: float = START) -> Catalog:
     for recording in recordings:
-        storage.file(recording)
-    return Catalog(storage.recordings)
+        database.run(lambda connection, recording=recording: Catalog.put(connection, recording, at))  # type: ignore[misc]
+    return Catalog(database)
 
 
-def test_recordings_come_oldest_first(storage: Storage) -> None:
-    starts = [START + 400 * DAY, START, START - 3 * DAY, START + 1, START + 40 * DAY]
-    catalog = filed(storage, *(begun(number=n, start=start) for n, start in enumerate(starts)))
-    assert [recording.start_time for _, recording in catalog] == sorted(starts)
+def ended(recording: Recording, size: int = 100) -> Recording:
+    return recording.model_copy(update={"state": State.FINISHED, "end_reason": EndReason.STOP, "size": size})
 
 
-def test_each_comes_with_its_file_and_as_it_was_filed(storage: Storage) -> None:
+def test_a_recording_is_there_as_it_was_put_and_when(database: Database) -> None:
     recording = begun(stereo=True)
-    ((path, found),) = filed(storage, recording)
-    assert found == recording
-    assert path == storage.document_path(recording)
+    catalog = put(database, recording, at=START + 5)
+    assert catalog.get(recording.recording_id) == Entry(recording, START + 5)
+    assert catalog.get("another") is None
 
 
-def test_an_empty_or_missing_directory_holds_none(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    assert list(Catalog(tmp_path / "empty")) == []
-    assert list(Catalog(tmp_path / "missing")) == []
+def test_putting_it_again_replaces_it_and_tells_what_state_it_had(database: Database) -> None:
+    states = []
+    for recording in (begun(), begun(), ended(begun())):
+        states.append(database.run(lambda connection, one=recording: Catalog.put(connection, one, START)))  # type: ignore[misc]
+    assert states == [None, State.RECORDING, State.RECORDING]
+    assert Catalog(database).all() == [ended(begun())]
 
 
-def test_it_sees_what_came_since_it_was_made(storage: Storage) -> None:
-    catalog = filed(storage, begun(number=1))
-    before = len(list(catalog))
-    storage.file(begun(number=2))
-    assert (before, len(list(catalog))) == (1, 2)
+def test_all_come_oldest_first_and_pages_newest_first(database: Database) -> None:
+    starts = [START + 400 * DAY, START, START - 3 * DAY, START + 1, START + 40 * DAY]
+    catalog = put(database, *(begun(number=n, start=start) for n, start in enumerate(starts)))
+    assert [recording.start_time for recording in catalog.all()] == sorted(starts)
+    assert [entry.recording.start_time for entry in catalog.page(3)] == sorted(starts, reverse=True)[:3]
 
 
-JUNK = [
-    b"",
-    b"{",
-    b"null",
-    b"[]",
-    b"{}",
-    b'"text"',
-    b"\xff\xfe",
-    b"\x00" * 4096,
-    b'{"recording_id": 5}',
-    b"[" * 100_000,
-]
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
+def test_page_by_page_each_comes_once_though_new_ones_come(database: Database, size: int) -> None:
+    first = [begun(number=n, start=START + n // 3) for n in range(7)]
+    catalog, seen, before = put(database, *first), [], None
+    while page := catalog.page(size, before=before):
+        seen += [entry.recording for entry in page]
+        before = page[-1].recording.start_time, page[-1].recording.recording_id
+        put(database, begun(number=100 + len(seen), start=START + DAY))
+    assert seen == sorted(first, key=lambda one: (one.start_time, one.recording_id), reverse=True)
 
 
-@pytest.mark.parametrize("content", JUNK, ids=lambda content: repr(content)[:20])
-def test_a_file_that_is_none_is_told_of_once_and_passed_over(
-    storage: Storage, caplog: pytest.LogCaptureFixture, content: bytes
-) -> None:
-    first, last = begun(number=1), begun(number=2, start=START + DAY)
-    catalog = filed(storage, first, last)
-    junk = storage.document_path(first).with_name("120000-junk.json")
-    junk.write_bytes(content)
-    with caplog.at_level(logging.WARNING):
-        assert [recording for _, recording in catalog] == [first, last]
-    (record,) = caplog.records
-    assert str(junk) in record.getMessage()
-    assert "\n" not in record.getMessage()
+def test_the_page_before_one_is_those_right_ahead_of_it(database: Database) -> None:
+    ones = [begun(number=n, start=START + n // 2) for n in range(6)]
+    catalog = put(database, *ones)
+    place = ones[1].start_time, ones[1].recording_id
+    assert [entry.recording for entry in catalog.page(3, after=place)] == ones[4:1:-1]
+    assert catalog.page(3, after=(ones[5].start_time, ones[5].recording_id)) == []
 
 
-def test_a_recordings_file_cut_anywhere_is_passed_over(storage: Storage) -> None:
-    catalog = filed(storage, begun(number=1), begun(number=2))
-    path = storage.document_path(begun(number=2))
-    whole = path.read_bytes().rstrip()
-    for length in range(0, len(whole), 37):
-        path.write_bytes(whole[:length])
-        assert [recording for _, recording in catalog] == [begun(number=1)]
+def test_a_password_is_not_kept_in_it(database: Database, tmp_path: Path) -> None:
+    recording = begun()
+    parameters = {**recording.parameters, "status_url": "https://ann:secret@example.com/"}
+    catalog = put(database, recording.model_copy(update={"parameters": parameters}))
+    entry = catalog.get(recording.recording_id)
+    assert entry is not None
+    assert "secret" not in entry.recording.model_dump_json()
 
 
-def test_a_directory_and_a_dangling_link_of_that_name_are_passed_over(storage: Storage) -> None:
-    catalog = filed(storage, begun())
-    day = storage.document_path(begun()).parent
-    (day / "dir.json").mkdir()
-    (day / "link.json").symlink_to("nowhere")
-    assert [recording for _, recording in catalog] == [begun()]
+def test_a_removed_one_is_gone(database: Database) -> None:
+    catalog = put(database, begun(number=1), begun(number=2))
+    assert catalog.remove(begun(number=1).recording_id)
+    assert not catalog.remove(begun(number=1).recording_id)
+    assert catalog.all() == [begun(number=2)]
 
 
-def test_only_files_of_a_day_are_looked_at(storage: Storage) -> None:
-    catalog = filed(storage, begun())
-    text = begun(number=2).model_dump_json()
-    day = storage.document_path(begun()).parent
-    for place in (storage.recordings / "a.json", day.parent / "a.json", day / "a.wav", day / ".a.json.part"):
-        place.write_text(text)
-    assert [recording for _, recording in catalog] == [begun()]
+def test_the_totals_are_counts_by_state_and_the_bytes_of_all(database: Database) -> None:
+    catalog = put(database, begun(number=1), ended(begun(number=2), 5), ended(begun(number=3), 7))
+    assert catalog.totals() == Totals({State.RECORDING: 1, State.FINISHED: 2}, 12)
 
 
-def test_reading_changes_nothing(storage: Storage, tmp_path: Path) -> None:
-    catalog = filed(storage, begun(number=1), begun(number=2))
-    before = files(tmp_path)
-    assert len(list(catalog)) == 2
-    assert files(tmp_path) == before
+def test_an_empty_one_has_nothing(database: Database) -> None:
+    catalog = Catalog(database)
+    assert (catalog.all(), catalog.page(5), catalog.totals()) == ([], [], Totals({}, 0))
+
+
+def test_what_lies_on_disk_can_be_taken_in(database: Database) -> None:
+    found = [ended(begun(number=n)) for n in range(3)]
+    catalog = Catalog(database)
+    assert catalog.index(iter(found), START) == 3
+    assert catalog.all() == found
 
 
 @pytest.mark.parametrize(
@@ -132,11 +124,11 @@ def test_reading_changes_nothing(storage: Storage, tmp_path: Path) -> None:
         ("[0-9]", None),
     ],
 )
-def test_a_recording_is_found_by_an_id_that_begins_only_one(storage: Storage, asked: str, number: int | None) -> None:
-    catalog = filed(storage, *(begun(number=n) for n in (1, 12, 23)))
+def test_a_recording_is_found_by_an_id_that_begins_only_one(database: Database, asked: str, number: int | None) -> None:
+    catalog = put(database, *(begun(number=n) for n in (1, 12, 23)))
     found = catalog.find(asked)
-    assert (found[1] if found else None) == (begun(number=number) if number else None)
+    assert found == (begun(number=number) if number else None)
 
 
-def test_no_id_at_all_finds_not_even_the_only_one(storage: Storage) -> None:
-    assert filed(storage, begun()).find("") is None
+def test_no_id_at_all_finds_not_even_the_only_one(database: Database) -> None:
+    assert put(database, begun()).find("") is None

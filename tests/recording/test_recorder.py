@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from esl_record.audio.encoder import Encoder
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
 from esl_record.recording.machine import EndReason, PauseBehavior, State
@@ -182,16 +182,29 @@ class Bench:
         self.storage.prepare()
         self.engine = Engine()
         self.session = FakeSession()
+        self.told: list[tuple[Recording, PauseBehavior | None]] = []
+        """What has been told, in order."""
+        self.untellable: Exception | None = None
         self.recorder = Recorder(
             cast(Session, self.session),
             self.engine,
             self.storage,
             Party(call_id="c1", caller_number="15551230001"),
             RecordParams(**params),
+            self._tell,
             stall_timeout=stall_timeout,
             clock=lambda: START,
         )
         self._greenlet: gevent.Greenlet | None = None
+
+    def _tell(self, recording: Recording, pausing: PauseBehavior | None) -> None:
+        if self.untellable is not None:
+            raise self.untellable
+        self.told.append((recording, pausing))
+
+    @property
+    def states(self) -> list[State]:
+        return [recording.state for recording, _ in self.told]
 
     def begin(self) -> "Bench":
         """Starts the recording; returns when the tap runs."""
@@ -825,6 +838,108 @@ def test_its_end_is_one_line_of_the_log(bench: Make, caplog: pytest.LogCaptureFi
     assert summary(failed) == f"{recording.recording_id}: error, error, 1.00 s (no)"
 
 
+# ---- what is told
+
+
+def test_every_state_is_told_once_and_in_order(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    for behavior in PauseBehavior:
+        running.recorder.pause(behavior)
+        running.recorder.pause(behavior)
+        running.tick()
+        running.recorder.resume()
+        running.recorder.resume()
+        running.tick()
+    running.recorder.stop()
+    recording = running.result()
+    paused, on = State.PAUSED, State.RECORDING
+    assert running.states == [on, paused, on, paused, on, State.FINISHED]
+    assert [pausing for _, pausing in running.told if pausing] == list(PauseBehavior)
+    assert running.told[-1] == (recording, None)
+
+
+def test_the_end_is_told_when_the_file_is_in_place_and_before_the_spool_goes(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    seen: list[tuple[list[Path], list[str]]] = []
+    tell = running.recorder._tell_state
+    running.recorder._tell_state = lambda *told: seen.append((running.kept(), running.spooled())) or tell(*told)
+    terminator(running)
+    document = running.storage.document_path(running.result())
+    assert seen == [([document, document.with_suffix(".wav")], [".json", ".raw"])]
+    assert running.spooled() == []
+
+
+def test_what_cannot_be_told_is_told_later_in_order(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+    running = bench(**NO_LIMITS)
+    running.untellable = DatabaseError("database is full")
+    running.begin().hear(0.5)
+    running.recorder.pause()
+    running.tick()
+    assert "database is full" in caplog.text
+    running.untellable = None
+    running.recorder.resume()
+    running.tick()
+    terminator(running)
+    running.result()
+    assert running.states == [State.RECORDING, State.PAUSED, State.RECORDING, State.FINISHED]
+    assert running.spooled() == []
+
+
+def test_a_recording_whose_end_cannot_be_told_keeps_its_spool_for_the_recovery(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.untellable = DatabaseError("database is full")
+    terminator(running)
+    assert running.result().file
+    assert running.spooled() == [".json", ".raw"]
+
+
+def test_the_end_of_a_recording_that_cannot_be_put_in_place_is_not_told(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.storage.recordings.rmdir()
+    running.storage.recordings.touch()
+    terminator(running)
+    assert running.result().state is State.ERROR
+    assert running.states == [State.RECORDING]
+    assert running.spooled() == [".json", ".raw"]
+
+
+def test_a_recording_that_was_never_announced_tells_of_its_error(bench: Make) -> None:
+    running = bench()
+    for place in (running.storage.spool_dir, running.storage.recordings):
+        place.rmdir()
+        place.touch()
+    recording = running.begin().result()
+    assert running.told == [(recording, None)]
+    assert recording.state is State.ERROR
+
+
+@pytest.mark.parametrize("order", ["pause", "resume", "stop"])
+def test_who_gives_an_order_can_wait_until_it_is_carried_out(bench: Make, order: str) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    before = list(running.session.steered)
+    done = getattr(running.recorder, order)()
+    assert not done.is_set()
+    assert running.session.steered == before
+    assert done.wait(LIMIT)
+    if order != "resume":
+        assert running.session.steered[-1:] == [order] or running.recorder.recording.state.final
+    running.recorder.stop()
+    running.result()
+    assert getattr(running.recorder, order)().is_set()
+
+
+def test_an_order_that_comes_too_late_is_not_waited_for(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(0.5)
+    running.recorder.stop()
+    late = running.recorder.pause()
+    running.result()
+    assert late.is_set()
+    assert State.PAUSED not in running.states
+
+
 # ---- the beginning
 
 
@@ -979,8 +1094,11 @@ def test_a_full_disk_leaves_the_spool_and_says_where(bench: Make, monkeypatch: p
     assert recording.file == ""
     assert running.kept() == []
     assert running.spooled() == [".json", ".raw"]
-    recovery = Recovery(running.storage, clock=lambda: running.session.path.stat().st_mtime + 60)
-    (recovered,) = recovery.run(recovery.left())
+    told: list[Recording] = []
+    later = running.session.path.stat().st_mtime + 60
+    recovery = Recovery(running.storage, lambda begun: None, told.append, clock=lambda: later)
+    recovery.find()
+    (recovered,) = recovery.run()
     assert (recovered.recording_id, recovered.duration) == (recording.recording_id, 1.0)
     assert running.spooled() == []
 

@@ -10,9 +10,10 @@ import pytest
 from disks import disk_of
 from test_storage import START, begun, files, frames, noise, spooled
 
+from esl_record.errors import DatabaseError
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
-from esl_record.recording.recovery import QUIET, Recovery
+from esl_record.recording.recovery import QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
 
 WRITTEN = START + 10.0
@@ -31,11 +32,38 @@ def left_behind(storage: Storage, recording: Recording, data: bytes) -> Path:
     return path
 
 
-def recovered(storage: Storage, *, at: float = WRITTEN + QUIET) -> tuple[list[Recording], list[Path]]:
+class Told:
+    """What a recovery has told: ``begun`` and ``ended`` in the order it did."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, Recording]] = []
+        self.failure: Exception | None = None
+
+    def begun(self, recording: Recording) -> None:
+        self._say("begun", recording)
+
+    def ended(self, recording: Recording) -> None:
+        self._say("ended", recording)
+
+    def _say(self, what: str, recording: Recording) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.said.append((what, recording))
+
+
+def recovery_of(storage: Storage, clock: Callable[[], float], told: Told | None = None) -> Recovery:
+    told = told or Told()
+    recovery = Recovery(storage, told.begun, told.ended, clock=clock)
+    recovery.find()
+    return recovery
+
+
+def recovered(
+    storage: Storage, *, at: float = WRITTEN + QUIET, told: Told | None = None
+) -> tuple[list[Recording], list[Path]]:
     """What one run completes, and what it leaves for another."""
-    recovery = Recovery(storage, clock=lambda: at)
-    left = recovery.left()
-    return list(recovery.run(left)), left
+    recovery = recovery_of(storage, lambda: at, told)
+    return list(recovery.run()), recovery.left
 
 
 # ---- in good order
@@ -71,17 +99,16 @@ def test_a_growing_spool_waits_until_it_is_quiet(storage: Storage, tmp_path: Pat
     path = left_behind(storage, begun(), noise(800, 1))
     before = files(tmp_path)
     now = WRITTEN + QUIET - 0.01
-    recovery = Recovery(storage, clock=lambda: now)
-    left = recovery.left()
-    waiting = list(left)
-    assert list(recovery.run(left)) == []
-    assert (left, files(tmp_path)) == (waiting, before)
+    recovery = recovery_of(storage, lambda: now)
+    waiting = recovery.left
+    assert list(recovery.run()) == []
+    assert (recovery.left, files(tmp_path)) == (waiting, before)
     with path.open("ab") as file:
         file.write(noise(80, 1, seed=2))
     os.utime(path, (WRITTEN + 1, WRITTEN + 1))
     now = WRITTEN + 1 + QUIET
-    (done,) = recovery.run(left)
-    assert (done.duration, left) == (0.11, [])
+    (done,) = recovery.run()
+    assert (done.duration, recovery.left) == (0.11, [])
 
 
 def test_a_growing_spool_holds_up_no_other(storage: Storage) -> None:
@@ -95,11 +122,10 @@ def test_a_growing_spool_holds_up_no_other(storage: Storage) -> None:
 
 def test_a_recording_of_this_run_is_left_alone(storage: Storage, tmp_path: Path) -> None:
     storage.prepare()
-    recovery = Recovery(storage, clock=lambda: WRITTEN + QUIET)
-    left = recovery.left()
+    recovery = recovery_of(storage, lambda: WRITTEN + QUIET)
     left_behind(storage, begun(), noise(160, 1))
     before = files(tmp_path)
-    assert list(recovery.run(left)) == []
+    assert list(recovery.run()) == []
     assert files(tmp_path) == before
 
 
@@ -174,7 +200,7 @@ def test_a_recording_that_was_whole_keeps_how_it_ended(storage: Storage) -> None
     ended = {"state": State.FINISHED, "end_reason": EndReason.TERMINATOR, "terminator": "#"}
     done = storage.complete(recording.model_copy(update=ended), 400)
     left_behind(storage, recording, noise(800, 1))
-    assert recovered(storage) == ([], [])
+    assert recovered(storage) == ([done], [])
     assert Recording.model_validate_json(storage.document_path(recording).read_bytes()) == done
     assert len(frames(storage.audio_path(recording))[0]) == 800
 
@@ -238,18 +264,24 @@ def test_a_directory_in_place_of_a_spool_stays_and_holds_up_no_other(
     assert str(path) in caplog.text
 
 
-def test_a_full_disk_leaves_the_spool_for_the_next_start(
+def test_a_full_disk_leaves_the_spool_until_there_is_room(
     storage: Storage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recording = begun()
     left_behind(storage, recording, noise(800, 1))
     before = files(tmp_path)
+    now, told = WRITTEN + QUIET, Told()
+    recovery = recovery_of(storage, lambda: now, told)
     with caplog.at_level(logging.ERROR), disk_of(500):
-        assert recovered(storage) == ([], [])
+        assert list(recovery.run()) == []
     assert files(tmp_path) == before
     assert recording.recording_id in caplog.text
-    (done,), _ = recovered(storage)
+    assert [what for what, _ in told.said] == ["begun"]
+    assert list(recovery.run()) == []
+    now += RETRY
+    (done,) = recovery.run()
     assert (done.duration, files(storage.spool_dir)) == (0.1, {})
+    assert told.said[-1] == ("ended", done)
 
 
 def test_a_file_in_place_of_the_recordings_leaves_every_spool(storage: Storage, tmp_path: Path) -> None:
@@ -258,8 +290,64 @@ def test_a_file_in_place_of_the_recordings_leaves_every_spool(storage: Storage, 
     storage.recordings.rmdir()
     storage.recordings.write_text("in the way")
     before = files(tmp_path)
-    assert recovered(storage) == ([], [])
+    done, left = recovered(storage)
+    assert (done, len(left)) == ([], 2)
     assert files(tmp_path) == before
     storage.recordings.unlink()
     done, _ = recovered(storage)
     assert len(done) == 2
+
+
+# ---- what is told
+
+
+def test_it_tells_of_the_beginning_and_of_what_became_of_it_before_the_spool_goes(storage: Storage) -> None:
+    left_behind(storage, begun(), noise(800, 1))
+    told = Told()
+    (done,), _ = recovered(storage, told=told)
+    assert told.said == [("begun", begun()), ("ended", done)]
+
+
+def test_what_cannot_be_told_keeps_its_spool_and_is_told_later(storage: Storage) -> None:
+    left_behind(storage, begun(), noise(800, 1))
+    before = files(storage.spool_dir)
+    now, told = WRITTEN + QUIET, Told()
+    told.failure = DatabaseError("disk full")
+    recovery = recovery_of(storage, lambda: now, told)
+    assert list(recovery.run()) == []
+    assert files(storage.spool_dir) == before
+    told.failure = None
+    now += RETRY
+    (done,) = recovery.run()
+    assert told.said == [("begun", begun()), ("ended", done)]
+    assert files(storage.spool_dir) == {}
+
+
+def test_a_whole_recording_is_told_of_with_the_address_it_was_asked_for(storage: Storage) -> None:
+    url = "https://ann:secret@example.com/status"
+    recording = begun()
+    recording = recording.model_copy(update={"parameters": {**recording.parameters, "status_url": url}})
+    left_behind(storage, recording, noise(800, 1))
+    storage.complete(recording.model_copy(update={"state": State.FINISHED}), 400)
+    told = Told()
+    recovered(storage, told=told)
+    assert [one.status_url for _, one in told.said] == [url, url]
+
+
+def test_one_of_this_run_that_could_not_be_put_in_place_is_tried_again(storage: Storage) -> None:
+    now = WRITTEN + QUIET
+    recovery = recovery_of(storage, lambda: now)
+    left_behind(storage, begun(), noise(160, 1))
+    recovery.add(begun())
+    assert list(recovery.run()) == []
+    now += RETRY
+    assert [recording.recording_id for recording in recovery.run()] == [begun().recording_id]
+
+
+def test_one_somebody_has_taken_away_is_forgotten(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    left_behind(storage, begun(), noise(160, 1))
+    recovery = recovery_of(storage, lambda: WRITTEN + QUIET)
+    storage.drop_spool(begun())
+    assert list(recovery.run()) == []
+    assert recovery.left == []
+    assert "is gone" in caplog.text

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import time
 import wave
@@ -98,11 +99,13 @@ def test_a_complete_recording_is_the_first_samples_of_the_spool_bit_for_bit(
     assert done.file == audio.name
 
 
-def test_a_complete_recording_is_two_files_in_place_of_the_spool(storage: Storage, tmp_path: Path) -> None:
+def test_a_complete_recording_is_two_files_and_the_spool_until_it_is_dropped(storage: Storage, tmp_path: Path) -> None:
     recording = begun().model_copy(update={"state": State.FINISHED, "end_reason": EndReason.TERMINATOR})
     spooled(storage, recording, noise(800, 1))
     done = storage.complete(recording, 800)
     place = f"data/recordings/{PLACE}{recording.recording_id}"
+    assert set(files(storage.spool_dir)) == {f"{recording.recording_id}.raw", f"{recording.recording_id}.json"}
+    storage.drop_spool(recording)
     kept = files(tmp_path)
     assert set(kept) == {f"{place}.wav", f"{place}.json"}
     assert Recording.model_validate_json(kept[f"{place}.json"]) == done
@@ -111,9 +114,7 @@ def test_a_complete_recording_is_two_files_in_place_of_the_spool(storage: Storag
     )
 
 
-def test_each_file_is_on_the_disk_before_it_has_its_name_and_both_before_the_spool_goes(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_file_is_on_the_disk_before_it_has_its_name(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     spooled(storage, begun(), noise(160, 1))
     steps: list[str] = []
 
@@ -128,7 +129,7 @@ def test_each_file_is_on_the_disk_before_it_has_its_name_and_both_before_the_spo
         monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
     storage.complete(begun(), 160)
     filed = ["fsync", "replace", "fsync"]
-    assert steps == [*filed, *filed, "unlink", "unlink"]
+    assert steps == [*filed, *filed]
 
 
 @pytest.mark.parametrize("surplus", [0, 1, 3])
@@ -166,6 +167,7 @@ def test_the_spool_may_lie_elsewhere(tmp_path: Path) -> None:
     spooled(storage, recording, noise(160, 1))
     assert set(files(tmp_path / "fast")) == {f"{recording.recording_id}.raw", f"{recording.recording_id}.json"}
     storage.complete(recording, 160)
+    storage.drop_spool(recording)
     assert files(tmp_path / "fast") == {}
 
 
@@ -182,8 +184,138 @@ def test_dropping_a_spool_that_is_not_there_is_no_error(storage: Storage, tmp_pa
     assert files(tmp_path) == {}
 
 
+def test_a_password_in_an_address_is_not_filed(storage: Storage) -> None:
+    recording = begun()
+    params = {**recording.parameters, "status_url": "https://ann:secret@example.com/x?y=1#ot=5"}
+    storage.file(recording.model_copy(update={"parameters": params}))
+    text = storage.document_path(recording).read_text()
+    assert "secret" not in text
+    assert "https://***@example.com/x?y=1#ot=5" in text
+
+
+def test_deleting_takes_audio_and_json_and_can_be_done_again(storage: Storage, tmp_path: Path) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(160, 1))
+    done = storage.complete(recording, 160)
+    storage.drop_spool(recording)
+    other = begun(number=2)
+    storage.file(other)
+    storage.delete(done)
+    storage.delete(done)
+    assert list(files(tmp_path)) == [str(storage.document_path(other).relative_to(tmp_path))]
+
+
+def test_the_usage_is_what_the_spool_holds(storage: Storage) -> None:
+    storage.prepare()
+    assert storage.usage()[0] == 0
+    storage.spool_path("a").write_bytes(b"x" * 500)
+    spooled_bytes, free = storage.usage()
+    assert spooled_bytes == 500
+    assert free > 0
+
+
 def test_ids_are_unique() -> None:
     assert len({Storage.new_id() for _ in range(1000)}) == 1000
+
+
+# ---- what is in place
+
+DAY = 86400
+
+
+def filed(storage: Storage, *recordings: Recording) -> Storage:
+    storage.prepare()
+    for recording in recordings:
+        storage.file(recording)
+    return storage
+
+
+def test_recordings_come_oldest_first(storage: Storage) -> None:
+    starts = [START + 400 * DAY, START, START - 3 * DAY, START + 1, START + 40 * DAY]
+    filed(storage, *(begun(number=n, start=start) for n, start in enumerate(starts)))
+    assert [recording.start_time for _, recording in storage.filed()] == sorted(starts)
+
+
+def test_each_comes_with_its_file_and_as_it_was_filed(storage: Storage) -> None:
+    recording = begun(stereo=True)
+    ((path, found),) = filed(storage, recording).filed()
+    assert found == recording
+    assert path == storage.document_path(recording)
+
+
+def test_an_empty_or_missing_directory_holds_none(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "recordings").mkdir(parents=True)
+    assert list(Storage(tmp_path / "empty").filed()) == []
+    assert list(Storage(tmp_path / "missing").filed()) == []
+
+
+def test_what_comes_later_is_seen_too(storage: Storage) -> None:
+    filed(storage, begun(number=1))
+    before = len(list(storage.filed()))
+    storage.file(begun(number=2))
+    assert (before, len(list(storage.filed()))) == (1, 2)
+
+
+JUNK = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"{}",
+    b'"text"',
+    b"\xff\xfe",
+    b"\x00" * 4096,
+    b'{"recording_id": 5}',
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("content", JUNK, ids=lambda content: repr(content)[:20])
+def test_a_file_that_is_none_is_told_of_once_and_passed_over(
+    storage: Storage, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    first, last = begun(number=1), begun(number=2, start=START + DAY)
+    filed(storage, first, last)
+    junk = storage.document_path(first).with_name("120000-junk.json")
+    junk.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert [recording for _, recording in storage.filed()] == [first, last]
+    (record,) = caplog.records
+    assert str(junk) in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+def test_a_recordings_file_cut_anywhere_is_passed_over(storage: Storage) -> None:
+    filed(storage, begun(number=1), begun(number=2))
+    path = storage.document_path(begun(number=2))
+    whole = path.read_bytes().rstrip()
+    for length in range(0, len(whole), 37):
+        path.write_bytes(whole[:length])
+        assert [recording for _, recording in storage.filed()] == [begun(number=1)]
+
+
+def test_a_directory_and_a_dangling_link_of_that_name_are_passed_over(storage: Storage) -> None:
+    filed(storage, begun())
+    day = storage.document_path(begun()).parent
+    (day / "dir.json").mkdir()
+    (day / "link.json").symlink_to("nowhere")
+    assert [recording for _, recording in storage.filed()] == [begun()]
+
+
+def test_only_files_of_a_day_are_looked_at(storage: Storage) -> None:
+    filed(storage, begun())
+    text = begun(number=2).model_dump_json()
+    day = storage.document_path(begun()).parent
+    for place in (storage.recordings / "a.json", day.parent / "a.json", day / "a.wav", day / ".a.json.part"):
+        place.write_text(text)
+    assert [recording for _, recording in storage.filed()] == [begun()]
+
+
+def test_reading_changes_nothing(storage: Storage, tmp_path: Path) -> None:
+    filed(storage, begun(number=1), begun(number=2))
+    before = files(tmp_path)
+    assert len(list(storage.filed())) == 2
+    assert files(tmp_path) == before
 
 
 # ---- when something fails
@@ -244,7 +376,6 @@ def test_a_failure_at_any_step_leaves_the_spool_and_no_partial_file(
     # With the fault gone it can be done again.
     storage.complete(recording, BLOCK + 160)
     assert frames(storage.audio_path(recording))[0] == data
-    assert files(storage.spool_dir) == {}
 
 
 @pytest.mark.parametrize("room", [0, 20, 43, 44, 45, 1000, 1643])
