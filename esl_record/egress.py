@@ -1,0 +1,250 @@
+"""Where requests of the service may go: public addresses, and what the settings allow besides.
+
+What is refused is IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890 and its successors), IPv4 in disguise
+(mapped, 6to4, Teredo, NAT64), and the addresses at which clouds answer their own machines.
+"""
+
+import functools
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from http.cookiejar import DefaultCookiePolicy
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
+
+import gevent
+import requests
+from gevent.event import AsyncResult
+from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.retry import Retry
+from urllib3.util.ssl_ import create_urllib3_context
+
+from esl_record.errors import EslRecordError
+
+Network = IPv4Network | IPv6Network
+_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""What getaddrinfo gives."""
+
+_UNICAST: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("2000::/3"))
+
+# Written out: what Python's is_global says has changed from one release to the next.
+_SPECIAL: tuple[Network, ...] = tuple(
+    ip_network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # Azure, to its own machines
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "3fff::/20",
+    )
+)
+
+
+class AddressRefused(EslRecordError):
+    """Where a request would have gone, ``address``, is neither public nor allowed."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"{address} is refused")
+        self.address = address
+
+
+class AddressPolicy:
+    """Permits public unicast addresses, and those in the networks ``allowed``. Raises ValueError for what is none."""
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        self._allowed = tuple(ip_network(network, strict=False) for network in allowed)
+
+    def permits(self, address: str) -> bool:
+        """Whether a request may go to ``address``; never to what is no address, such as a name."""
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        if any(found in network for network in self._allowed):
+            return True
+        return any(found in network for network in _UNICAST) and not any(found in network for network in _SPECIAL)
+
+
+def session(policy: AddressPolicy, *, connections: int = 8, trust: ssl.SSLContext | None = None) -> requests.Session:
+    """A session whose every connection goes to an address ``policy`` permits; keeps ``connections`` a host.
+
+    Requests raise AddressRefused, as it is, where there is no such address. A name is looked up once for a connection
+    and that very address is connected to: a second answer cannot lead elsewhere. Redirects are not followed, nothing
+    is tried twice, no cookie is kept, and neither proxies nor passwords come from the environment. Certificates are
+    verified for the name in the URL, against ``authorities``, or ``trust``.
+    """
+    made = _Session()
+    made.trust_env = False
+    made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    adapter = _Adapter(policy, connections, trust or authorities())
+    for scheme in ("http://", "https://"):
+        made.mount(scheme, adapter)
+    return made
+
+
+@functools.cache
+def authorities() -> ssl.SSLContext:
+    """Who may vouch for a certificate: the public authorities and those the system trusts.
+
+    Made once, which takes tens of milliseconds in which no call is served: ask for it before there are any.
+    """
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    context.load_default_certs()
+    return context
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        # Even of a redirect it does not follow, requests would read the body, however long.
+        return None
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, policy: AddressPolicy, connections: int, trust: ssl.SSLContext) -> None:
+        self._policy = policy
+        self._trust = trust
+        super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=Retry(0, read=False))
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:
+        self.poolmanager = _Pools(
+            self._policy, num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._trust
+        )
+
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **_: Any
+    ) -> requests.Response:
+        # No verify, cert or proxies: the first would change the context that all share, the last the way.
+        return super().send(request, stream=stream, timeout=timeout)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the context has its authorities already."""
+
+
+class _Pools(PoolManager):
+    def __init__(self, policy: AddressPolicy, **options: Any) -> None:
+        super().__init__(**options)
+        self._policy = policy
+        self._names = _Names()
+
+    def _new_pool(
+        self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
+    ) -> HTTPConnectionPool:
+        pool = super()._new_pool(scheme, host, port, request_context)
+        kind = _TlsConnection if scheme == "https" else _Connection
+        pool.ConnectionCls = functools.partial(kind, self._policy, self._names)  # type: ignore[assignment]
+        return pool
+
+
+class _Names:
+    """Looks up a name once, however many ask for it meanwhile.
+
+    gevent does it on ten threads: a name server that hangs may take one of them for a name, not one for a request.
+    """
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, int], AsyncResult[list[_Found]]] = {}
+
+    def find(self, host: str, port: int, timeout: float | None) -> list[_Found]:
+        """Raises OSError: gaierror, or TimeoutError after ``timeout`` seconds."""
+        answer = self._asked.get((host, port))
+        if answer is None:
+            answer = self._asked[host, port] = AsyncResult()
+            gevent.spawn(self._ask, host, port, answer)
+        answer.wait(timeout)
+        if not answer.ready():
+            raise TimeoutError(f"{host} not looked up within {timeout:g} s")
+        found: list[_Found] = answer.get()
+        return found
+
+    def _ask(self, host: str, port: int, answer: "AsyncResult[list[_Found]]") -> None:
+        try:
+            answer.set(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answer.set_exception(error)
+        except UnicodeError:
+            answer.set_exception(socket.gaierror(socket.EAI_NONAME, "not a name"))
+        finally:
+            del self._asked[host, port]
+
+
+class _Vetted(HTTPConnection):
+    """Connects to permitted addresses only."""
+
+    def __init__(self, policy: AddressPolicy, names: _Names, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._policy = policy
+        self._names = names
+
+    def _new_conn(self) -> socket.socket:
+        limit = float(self.timeout) if isinstance(self.timeout, int | float) else None
+        try:
+            return self._connect(limit)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"no connection to {self.host} within {limit} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
+
+    def _connect(self, limit: float | None) -> socket.socket:
+        began = time.monotonic()
+        found = self._names.find(self._dns_host, self.port, limit)
+        permitted = [one for one in found if self._policy.permits(one[4][0])]
+        if found and not permitted:
+            raise AddressRefused(found[0][4][0])
+        failure: OSError = OSError("no address")
+        for left, (family, kind, protocol, _, address) in zip(range(len(permitted), 0, -1), permitted, strict=True):
+            # Each gets its share: an address nobody answers at must not use up the time of the one that would.
+            share = None if limit is None else max((limit - (time.monotonic() - began)) / left, 0.001)
+            try:
+                return self._opened(family, kind, protocol, address, share, limit)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def _opened(
+        self, family: int, kind: int, protocol: int, address: Any, share: float | None, limit: float | None
+    ) -> socket.socket:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(share)
+            sock.connect(address)
+            peer: str = sock.getpeername()[0]
+            if not self._policy.permits(peer):
+                raise AddressRefused(peer)
+            sock.settimeout(limit)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class _Connection(_Vetted):
+    pass
+
+
+class _TlsConnection(_Vetted, HTTPSConnection):
+    pass

@@ -1,0 +1,1 @@
+"""Telling the world: what is to be told, what still must be, and the telling."""

@@ -1,0 +1,89 @@
+"""Where a recording's state is recorded and its telling queued, in one transaction: never one without the other."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from esl_record.database import Database
+from esl_record.hub import off_hub
+from esl_record.recording.catalog import Catalog
+from esl_record.recording.machine import PauseBehavior
+from esl_record.recording.recording import Recording
+from esl_record.recording.storage import Storage
+from esl_record.status.event import Identity, payload
+from esl_record.status.outbox import Callback, Outbox, Status
+
+log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Catalog and outbox of one node. ``link`` gives the URL a recording's file is served at, by its id and format.
+
+    ``on_queued`` is called with every event that now waits to be delivered, in the order of each recording's events.
+    Everything here raises DatabaseError.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        identity: Identity,
+        link: Callable[[str, str], str],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.catalog = Catalog(database)
+        self.outbox = Outbox(database, identity.node_id)
+        self.on_queued: Callable[[Callback], None] = lambda callback: None
+        self._database = database
+        self._storage = storage
+        self._identity = identity
+        self._link = link
+        self._clock = clock
+
+    def open(self) -> None:
+        """Opens the database; into a new one goes what lies in the recordings directory."""
+        if self._database.open():
+            found = [recording for _, recording in self._storage.filed()]
+            if found:
+                log.info("catalog made anew from %d recordings", self.catalog.index(found, self._clock()))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def tell(self, recording: Recording, pausing: PauseBehavior | None = None) -> None:
+        """Records the state of ``recording`` and queues its event. What has ended once does not end again."""
+        at = self._clock()
+        queued = self._database.run(lambda connection: self._write(connection, recording, pausing, at))
+        if queued is not None and queued.status is Status.PENDING:
+            self.on_queued(queued)
+
+    def tell_begun(self, recording: Recording) -> None:
+        """``tell`` for a recording of an earlier run, which may have told this already."""
+        if self.catalog.get(recording.recording_id) is None:
+            self.tell(recording)
+
+    def delete(self, recording: Recording) -> None:
+        """Deletes audio, JSON and row. Raises OSError too; what is left then can be deleted again."""
+        off_hub(lambda: self._storage.delete(recording))
+        self.catalog.remove(recording.recording_id)
+        log.info("recording %s deleted", recording.recording_id)
+
+    def _write(
+        self, connection: Connection, recording: Recording, pausing: PauseBehavior | None, at: float
+    ) -> Callback | None:
+        before = self.catalog.put(connection, recording, at)
+        if recording.status_url is None or (before is not None and before.final):
+            return None
+        body = payload(
+            recording,
+            self._identity,
+            at,
+            url=self._link(recording.recording_id, recording.format.value),
+            pausing=pausing,
+        )
+        return self.outbox.put(
+            connection, recording.recording_id, recording.state.value, recording.status_url, body, at
+        )
