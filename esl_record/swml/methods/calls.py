@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from esl_record.esl.causes import CAUSES
 from esl_record.recording.params import Seconds, validated
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import mapping
@@ -14,13 +15,6 @@ class HangupReason(StrEnum):
     HANGUP = "hangup"
     BUSY = "busy"
     DECLINE = "decline"
-
-
-_CAUSES = {
-    HangupReason.HANGUP: "NORMAL_CLEARING",
-    HangupReason.BUSY: "USER_BUSY",
-    HangupReason.DECLINE: "CALL_REJECTED",
-}
 
 
 class AnswerParams(BaseModel):
@@ -51,7 +45,7 @@ def answer(call: Call, params: Any) -> None:
 
 def hangup(call: Call, params: Any) -> None:
     given = validated(HangupParams, "hangup", mapping("hangup", params, "reason"))
-    call.session.hangup(_CAUSES[given.reason])
+    call.session.hangup(CAUSES[given.reason])
     # The document is over; what the switch still has to say comes to the session.
     raise call.session.gone()
 

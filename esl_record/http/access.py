@@ -1,0 +1,87 @@
+"""Who may use the API: whoever knows project id and token, or holds a signed link; without those, this machine."""
+
+import base64
+import binascii
+import hmac
+import re
+from http import HTTPStatus
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+import falcon
+
+from esl_record.http.links import Links
+from esl_record.http.problem import Problem
+
+REALM = "esl-record"
+
+_GUARDED = "/api/"
+_DOWNLOAD = re.compile(r"/api/v1/recordings/(.*)/download", re.DOTALL)
+
+
+class Access:
+    """Falcon middleware that lets nobody past who has no right to what lies under ``/api/``.
+
+    It asks before there is a route, so that who has no right learns nothing from the answer. Without project id and
+    token everybody who reaches this is let in: it must listen on loopback alone, and then a browser on this machine
+    must not be led here under another host's name.
+    """
+
+    def __init__(self, project_id: str, token: str, links: Links, public_host: str) -> None:
+        self.open = not project_id and not token
+        # A user without a password is let in nowhere.
+        self._expected = f"{project_id}:{token}".encode() if token else None
+        self._links = links
+        self._public_host = public_host.lower()
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        if not req.path.startswith(_GUARDED):
+            return
+        if self.open:
+            self._check_host(req)
+        download = _DOWNLOAD.fullmatch(req.path)
+        if download and "signature" in req.params:
+            if self._linked(req, download[1]) or self._known(req):
+                return
+            raise Problem(HTTPStatus.FORBIDDEN, "link_refused", "this link is not valid, or not any more")
+        if not self.open and not self._known(req):
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "unauthorized",
+                "project id and API token are wanted as HTTP Basic credentials",
+                headers={"WWW-Authenticate": f'Basic realm="{REALM}"'},
+            )
+
+    def _linked(self, req: falcon.Request, recording_id: str) -> bool:
+        expires, signature = req.params.get("expires"), req.params["signature"]
+        if req.method not in ("GET", "HEAD", "OPTIONS") or not isinstance(expires, str):
+            return False
+        return isinstance(signature, str) and self._links.valid(recording_id, expires, signature)
+
+    def _known(self, req: falcon.Request) -> bool:
+        scheme, _, value = (req.get_header("Authorization") or "").partition(" ")
+        if self._expected is None or scheme.lower() != "basic":
+            return False
+        try:
+            given = base64.b64decode(value.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return hmac.compare_digest(given, self._expected)
+
+    def _check_host(self, req: falcon.Request) -> None:
+        try:
+            name = urlsplit(f"//{req.get_header('Host') or ''}").hostname or ""
+        except ValueError:
+            name = ""
+        if not (is_loopback(name) or (name and name == self._public_host)):
+            raise Problem(
+                HTTPStatus.FORBIDDEN, "host_refused", "without project id and token the API answers to loopback only"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, a name or an address, is this machine's own and reached from nowhere else."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

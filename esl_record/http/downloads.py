@@ -1,0 +1,162 @@
+"""The audio of a recording, whole or in part, read block by block beside the hub."""
+
+import logging
+import os
+import re
+import stat
+from email.utils import formatdate
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+import falcon
+
+from esl_record.http import byterange
+from esl_record.http.problem import Problem, unknown_recording
+from esl_record.hub import off_hub
+from esl_record.recording.catalog import Catalog, Entry
+from esl_record.recording.params import Format
+from esl_record.recording.recording import Recording
+from esl_record.recording.storage import Storage
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPES = {Format.WAV: "audio/wav", Format.MP3: "audio/mpeg", Format.MP4: "audio/mp4"}
+
+BLOCK = 256 * 1024
+"""Bytes read at a time."""
+
+_PIECE = 64 * 1024
+"""Bytes sent at a time: what a client must take within the server's patience."""
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def entry_of(catalog: Catalog, recording_id: str) -> Entry:
+    """What the catalog has under an id somebody gave. Raises Problem 404."""
+    entry = catalog.get(recording_id) if _ID.fullmatch(recording_id) else None
+    if entry is None:
+        raise unknown_recording()
+    return entry
+
+
+class Downloads:
+    """``/api/v1/recordings/{id}/download``."""
+
+    def __init__(self, catalog: Catalog, storage: Storage) -> None:
+        self._catalog = catalog
+        self._storage = storage
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, recording_id: str) -> None:
+        recording = entry_of(self._catalog, recording_id).recording
+        path = self._path(recording)
+        file, size, changed = off_hub(lambda: _opened(path))
+        try:
+            span = _describe(req, resp, recording, size, changed)
+        except BaseException:
+            file.close()
+            raise
+        if span is None or req.method == "HEAD":
+            file.close()
+        else:
+            resp.stream = Blocks(file, *span)
+
+    on_head = on_get
+
+    def _path(self, recording: Recording) -> Path:
+        if not recording.state.final:
+            raise Problem(HTTPStatus.NOT_FOUND, "recording_not_ready", "the recording is not complete yet", "id")
+        path = recording.audio(self._storage.document_path(recording))
+        if path is None:
+            raise Problem(HTTPStatus.NOT_FOUND, "recording_without_audio", "nothing was recorded", "id")
+        return path
+
+
+class Blocks:
+    """Bytes ``start`` to ``end`` of ``file``, in pieces. ``close`` it, at the end or before."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file = file
+        self._at = start
+        self._end = end
+        self._block = memoryview(b"")
+
+    def __iter__(self) -> "Blocks":
+        return self
+
+    def __next__(self) -> bytes:
+        if not self._block:
+            if self._at >= self._end:
+                raise StopIteration
+            self._block = memoryview(self._read())
+            self._at += len(self._block)
+        piece, self._block = self._block[:_PIECE], self._block[_PIECE:]
+        return bytes(piece)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read(self) -> bytes:
+        descriptor, at = self._file.fileno(), self._at
+        count = min(BLOCK, self._end - at)
+        try:
+            block = off_hub(lambda: os.pread(descriptor, count, at))
+        except OSError as error:
+            raise self._broken(error.strerror) from error
+        if not block:
+            raise self._broken("it has become shorter")
+        return block
+
+    def _broken(self, why: str | None) -> ConnectionAbortedError:
+        """The length is told already: only an end of the connection says that this is not all."""
+        log.error("http: %s cannot be sent whole: %s", self._file.name, why)
+        return ConnectionAbortedError("the file cannot be read")
+
+
+def _opened(path: Path) -> tuple[BinaryIO, int, float]:
+    """The file with its size and when it changed. Raises Problem where it has vanished."""
+    try:
+        file = path.open("rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id") from None
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id")
+    return file, status.st_size, status.st_mtime
+
+
+def _describe(
+    req: falcon.Request, resp: falcon.Response, recording: Recording, size: int, changed: float
+) -> tuple[int, int] | None:
+    """Sets status and headers; gives which bytes are to follow, None for none. Raises Problem 416."""
+    tag = f'"{recording.sha256}"' if recording.sha256 else ""
+    if tag:
+        resp.set_header("ETag", tag)
+    resp.set_header("Last-Modified", formatdate(int(changed), usegmt=True))
+    resp.set_header("Cache-Control", "private")
+    resp.set_header("Accept-Ranges", "bytes")
+    resp.set_header("X-Content-Type-Options", "nosniff")
+    if byterange.unchanged(req.get_header("If-None-Match"), req.get_header("If-Modified-Since"), tag, changed):
+        resp.status = 304
+        return None
+    span = None
+    if req.method == "GET" and byterange.holds(req.get_header("If-Range"), tag, changed):
+        try:
+            span = byterange.part(req.get_header("Range"), size)
+        except byterange.Unsatisfiable:
+            raise Problem(
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                "range_not_satisfiable",
+                f"the file has {size} bytes",
+                headers={"Content-Range": f"bytes */{size}"},
+            ) from None
+    start, end = span or (0, size)
+    if span:
+        resp.status = 206
+        resp.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
+    resp.content_type = MEDIA_TYPES[recording.format]
+    resp.content_length = end - start
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.file)
+    resp.set_header("Content-Disposition", f'inline; filename="{name}"')
+    return start, end
