@@ -4,22 +4,26 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from esl_record import __version__, config, logs
 from esl_record.config import Settings
 from esl_record.errors import ConfigError, EslRecordError
-from esl_record.recording.catalog import Catalog
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
+
+if TYPE_CHECKING:
+    from esl_record.status.ledger import Ledger
+    from esl_record.status.outbox import Callback
 
 _SERVE = tuple(Settings.model_fields)
 _SWITCH = ("event_socket", "event_socket_password")
@@ -70,10 +74,28 @@ def _parser() -> argparse.ArgumentParser:
         help="how the extension is reached (%(default)s)",
     )
 
-    recordings = _command(commands, "recordings", _recordings, _PLACES, "list the recordings, or show one")
+    recordings = _command(
+        commands, "recordings", _recordings, (*_PLACES, "database"), "list the recordings, or show one"
+    )
     recordings.add_argument("action", nargs="?", choices=("list", "show"), default="list")
     recordings.add_argument("recording_id", nargs="?", help="for show: a recording's id, or how it begins")
     recordings.add_argument("--json", action="store_true", help="as JSON")
+
+    callbacks = _command(
+        commands,
+        "callbacks",
+        _callbacks,
+        (*_PLACES, "database", "node_id"),
+        "list status callbacks, show one, send again",
+    )
+    callbacks.add_argument("action", nargs="?", choices=("list", "show", "resend"), default="list")
+    callbacks.add_argument(
+        "callback_id", nargs="?", help="for show and resend: a callback's id, or how it begins; resend without it: all"
+    )
+    callbacks.add_argument("--status", choices=("pending", "delivered", "dead"), help="only those (resend: dead)")
+    callbacks.add_argument("--recording", metavar="ID", help="only those of this recording")
+    callbacks.add_argument("--limit", type=int, default=100, metavar="N", help="list: the newest (100)")
+    callbacks.add_argument("--json", action="store_true", help="as JSON")
 
     hear = _command(commands, "vad", _vad, (), "what would a live call have done with this audio")
     hear.add_argument("file", type=Path, metavar="FILE", help="an audio file; its channels are mixed to one")
@@ -180,44 +202,82 @@ def _vad(options: argparse.Namespace, _: Settings) -> int:
 
 
 def _recordings(options: argparse.Namespace, settings: Settings) -> int:
-    catalog = Catalog(Storage(settings.data_dir, settings.spool_dir).recordings)
-    if options.action == "show":
-        if not options.recording_id:
-            print("esl-record: recordings show: which one? Give a recording's id, or how it begins", file=sys.stderr)
-            return 2
-        found = catalog.find(options.recording_id)
-        if found is None:
-            print(f"esl-record: no one recording begins with {options.recording_id!r}", file=sys.stderr)
-            return 1
-        print(json.dumps(_described(*found), indent=2))
-        return 0
-    entries = sorted(catalog, key=lambda entry: entry[1].start_time)
+    from esl_record import tables
+
+    with _kept(settings) as (storage, ledger):
+        if options.action == "show":
+            found = ledger.catalog.find(_wanted(options.recording_id)) if ledger else None
+            if found is None:
+                raise EslRecordError(f"no one recording begins with {options.recording_id!r}")
+            print(json.dumps(_described(found, storage), indent=2))
+            return 0
+        entries = ledger.catalog.all() if ledger else []
     if options.json:
-        print(json.dumps([_described(path, recording) for path, recording in entries], indent=2))
-        return 0
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for heading in ("id", "start (UTC)", "from", "to", "state", "ended by", "s"):
-        table.add_column(heading, no_wrap=True)
-    for _, recording in entries:
-        table.add_row(*_row(recording))
-    Console().print(table if entries else f"no recordings in {catalog.recordings}")
+        print(json.dumps([_described(recording, storage) for recording in entries], indent=2))
+    else:
+        Console().print(tables.recordings(entries) if entries else f"no recordings in {storage.recordings}")
     return 0
 
 
-def _described(path: Path, recording: Recording) -> dict[str, object]:
-    audio = recording.audio(path)
+def _callbacks(options: argparse.Namespace, settings: Settings) -> int:
+    from esl_record import tables
+    from esl_record.status.outbox import Status
+
+    status = Status(options.status) if options.status else None
+    with _kept(settings) as (_, ledger):
+        found = ledger.outbox.find(options.callback_id) if ledger and options.callback_id else None
+        if found is None and (options.callback_id or options.action == "show"):
+            raise EslRecordError(f"no one callback begins with {_wanted(options.callback_id)!r}")
+        if found is not None:
+            entries = [found]
+        elif options.action == "resend":
+            wanted = status or Status.DEAD
+            entries = ledger.outbox.listed(status=wanted, recording_id=options.recording) if ledger else []
+        else:
+            chosen = {"status": status, "recording_id": options.recording, "limit": options.limit}
+            entries = ledger.outbox.listed(**chosen) if ledger else []
+        if options.action == "resend":
+            if ledger is None or not entries:
+                raise EslRecordError("no callback to send again")
+            ledger.outbox.resend(entries, time.time())
+            print(f"{len(entries)} to be sent again; a running service does so within seconds")
+            return 0
+    if options.json or options.action == "show":
+        told = [_told(callback) for callback in entries]
+        print(json.dumps(told if options.action == "list" else told[0], indent=2))
+    else:
+        Console(soft_wrap=True).print(tables.callbacks(entries) if entries else "no callbacks")
+    return 0
+
+
+@contextmanager
+def _kept(settings: Settings) -> "Iterator[tuple[Storage, Ledger | None]]":
+    """Where recordings lie, and what is known of them; None where no service has ever run."""
+    from esl_record.service import CATALOG, open_ledger
+
+    storage = Storage(settings.data_dir, settings.spool_dir)
+    if not (settings.database or storage.recordings.is_dir()):
+        yield storage, None
+        return
+    if not settings.database and not (settings.data_dir / CATALOG).exists():
+        # Looking makes nothing: not even a catalog, which would be this user's and not the service's.
+        settings = settings.model_copy(update={"database": "sqlite://"})
+    with closing(open_ledger(settings, storage)) as ledger:
+        yield storage, ledger
+
+
+def _wanted(beginning: str | None) -> str:
+    if not beginning:
+        raise ConfigError("show: which one? Give its id, or how it begins")
+    return beginning
+
+
+def _described(recording: Recording, storage: Storage) -> dict[str, object]:
+    audio = recording.audio(storage.document_path(recording))
     return {**recording.model_dump(mode="json"), "path": str(audio) if audio else ""}
 
 
-def _row(recording: Recording) -> list[Text]:
-    start = datetime.fromtimestamp(recording.start_time, UTC)
-    texts = (
-        recording.recording_id[:8],
-        f"{start:%Y-%m-%d %H:%M:%S}",
-        recording.caller_number,
-        recording.destination,
-        recording.state.value,
-        recording.end_reason.value if recording.end_reason else "",
-        f"{recording.duration:.2f}",
-    )
-    return [Text(logs.one_line(text)) for text in texts]
+def _told(callback: "Callback") -> dict[str, object]:
+    from esl_record.status.receiver import Receiver
+
+    return {**asdict(callback), "url": Receiver.of(callback.url).shown}

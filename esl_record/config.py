@@ -1,12 +1,15 @@
 """Settings: flags, then ``ESL_RECORD_*`` environment variables, then a file, then the defaults."""
 
+import base64
 import os
+import socket
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,18 +23,23 @@ from esl_record.errors import ConfigError
 PREFIX = "ESL_RECORD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 
+SECRET_BYTES = 24
+"""Of a webhook secret, at least; what the Standard Webhooks specification recommends."""
+
+_KEPT_SECRET = {"event_socket_password", "api_token", "webhook_secrets", "signing_key", "database"}
+
 
 def parse_address(value: object) -> object:
     """``host:port`` as a pair; an IPv6 host in brackets."""
     if not isinstance(value, str):
         return value
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if not colon or not host or "/" in host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError("host:port is wanted, such as 127.0.0.1:8084")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _networks(value: object) -> object:
+def _items(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
@@ -40,6 +48,23 @@ def _network(value: str) -> str:
         return str(ip_network(value, strict=False))
     except ValueError:
         raise ValueError("addresses or networks are wanted, such as 127.0.0.0/8") from None
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if value and not (parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)):
+        raise ValueError("a URL without query is wanted, such as https://pbx.example.com")
+    return value.rstrip("/")
+
+
+def _secret(value: str) -> str:
+    key = value.removeprefix("whsec_")
+    try:
+        if key != value and len(base64.b64decode(key, validate=True)) >= SECRET_BYTES:
+            return value
+    except ValueError:
+        pass
+    raise ValueError(f"whsec_ and at least {SECRET_BYTES} bytes as base64 are wanted")
 
 
 def check_spool(folder: Path) -> None:
@@ -53,6 +78,7 @@ def check_spool(folder: Path) -> None:
 
 
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
+Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_items)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -67,7 +93,7 @@ class Settings(BaseSettings):
     )
     listen: Address = Field(("127.0.0.1", 8084), description="host:port the dialplan's `socket` action connects to")
     documents: Path | None = Field(None, description="folder of SWML documents; those built in are found without it")
-    peers: Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_networks)] = Field(
+    peers: Networks = Field(
         ["127.0.0.0/8", "::1/128"], description="networks a switch may connect from, separated by commas"
     )
     capacity: int = Field(2000, ge=1, description="connections at once; a call over it goes on in its dialplan")
@@ -80,8 +106,39 @@ class Settings(BaseSettings):
         30.0, ge=0, allow_inf_nan=False, description="how long live calls get to end by themselves after SIGTERM"
     )
     tick: float = Field(0.1, ge=0.001, le=1.0, description="how often new audio is looked at")
+    http: Address = Field(("127.0.0.1", 8088), description="host:port for downloads and the REST API")
+    public_url: Annotated[str, AfterValidator(_base_url)] = Field(
+        "", description="how others reach that, such as https://pbx.example.com; without it http://<http>"
+    )
+    link_lifetime: Positive = Field(7 * 86400.0, description="how long a download link is valid")
+    project_id: str = Field("", description="user of the REST API; without it and token the API is on loopback only")
+    api_token: str = Field("", description="password of the REST API")
+    space_id: str = Field("", description="what callbacks give as space_id")
+    node_id: str = Field(
+        default_factory=socket.gethostname, description="what callbacks give as node_id; without it the host's name"
+    )
+    database: str = Field("", description="SQLAlchemy URL of the catalog; without it <data-dir>/catalog.sqlite")
+    webhook_secrets: Annotated[list[Annotated[str, AfterValidator(_secret)]], NoDecode, BeforeValidator(_items)] = (
+        Field(
+            [], description="whsec_... that sign callbacks, separated by commas; without one <data-dir>/webhook.secret"
+        )
+    )
+    signing_key: str = Field("", description="key of X-SignalWire-Signature; without it the first webhook secret")
+    callback_networks: Networks = Field(
+        [], description="networks callbacks may go to besides the public internet, such as 10.0.0.0/8"
+    )
+    callback_retry: Positive = Field(
+        5.0, description="s until a failed callback's second attempt; every further wait is twice as long, up to 4 h"
+    )
+    callbacks_kept: Positive = Field(30 * 86400.0, description="how long delivered callbacks stay to be looked at")
     event_socket: Address = Field(("127.0.0.1", 8021), description="FreeSWITCH's own event socket, for dial and doctor")
     event_socket_password: str = Field("ClueCon", description="its password")
+
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        if bool(self.project_id) != bool(self.api_token):
+            raise ValueError("project_id and api_token are wanted both, or neither")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -133,7 +190,9 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _complaint(mistake: Any, given: Mapping[str, Any], environment: set[str], file: Path | None) -> str:
-    name = str(mistake["loc"][0]) if mistake["loc"] else "?"
+    if not mistake["loc"]:
+        return f"settings: {mistake['msg'].removeprefix('Value error, ')}"
+    name = str(mistake["loc"][0])
     if name in given:
         source = f"flag --{name.replace('_', '-')}"
     elif name in environment:
@@ -141,5 +200,5 @@ def _complaint(mistake: Any, given: Mapping[str, Any], environment: set[str], fi
     else:
         source = f"settings file {file}"
     reason = mistake["msg"].removeprefix("Value error, ")
-    shown = "***" if "password" in name else repr(str(mistake["input"])[:80])
+    shown = "***" if name in _KEPT_SECRET else repr(str(mistake["input"])[:80])
     return f"setting {name} = {shown} ({source}): {reason}"

@@ -46,8 +46,10 @@ class Demo:
         self._console = console
         self._speed = SPEED if fast else 1.0
         self._file = caller
-        # Its own port, so that a service on this machine is not in the way, and the tick of a clock that runs fast.
-        self._settings = settings.model_copy(update={"listen": ("127.0.0.1", 0), "tick": settings.tick / self._speed})
+        # Its own ports, so that a service on this machine is not in the way, and the tick of a clock that runs fast.
+        self._settings = settings.model_copy(
+            update={"listen": ("127.0.0.1", 0), "http": ("127.0.0.1", 0), "tick": settings.tick / self._speed}
+        )
 
     def run(self) -> int:
         with TemporaryDirectory(prefix="esl-record-") as spool:
@@ -83,7 +85,7 @@ class Demo:
         seen: set[str] = set()
         with Live(console=self._console, auto_refresh=False, transient=False) as live:
             while not call.finished.wait(_REFRESH / self._speed):
-                for recorder in tuple(service.recorders):
+                for recorder in service.calls.recorders:
                     line = state_line(recorder)
                     if self._console.is_terminal:
                         live.update(line, refresh=True)

@@ -23,4 +23,6 @@ def to_stderr(level: int = logging.INFO) -> None:
     """Sends the log to stderr, for systemd or a terminal to keep."""
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(message)s"))
+    # It tells of every request with its query, which is its owner's secret.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -2,26 +2,39 @@
 
 import fcntl
 import logging
-import resource
+import os
 import signal
+import socket
 import time
-from pathlib import Path
-from typing import IO
+from collections.abc import Callable
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import gevent
 import numpy as np
 from gevent.event import Event as Flag
 
-from esl_record import vad
+from esl_record import descriptors, keys, vad
 from esl_record.config import Settings, check_spool
-from esl_record.errors import CallGone, ConfigError, DocumentError
+from esl_record.database import Database
+from esl_record.egress import AddressPolicy
+from esl_record.errors import CallGone, ConfigError, DatabaseError, DocumentError
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
+from esl_record.http.app import Parts, build
+from esl_record.http.links import Links
+from esl_record.http.server import HttpServer
+from esl_record.hub import off_hub
+from esl_record.live import LiveCall, LiveCalls
+from esl_record.metrics import Metrics
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.storage import Storage
+from esl_record.status.event import Identity
+from esl_record.status.ledger import Ledger
+from esl_record.status.sender import Sender
 from esl_record.swml import runner
 from esl_record.swml.call import Call
 from esl_record.swml.document import Library
@@ -29,10 +42,13 @@ from esl_record.vad.engine import Engine
 
 log = logging.getLogger(__name__)
 
+CATALOG = "catalog.sqlite"
+"""In the data directory, unless the setting ``database`` says otherwise."""
+
 _RECOVERY_PAUSE = 1.0
+_PRUNING_PAUSE = 3600.0
+_STALE_TICK = 5.0
 _LAST_RECORDINGS = 5.0
-_DESCRIPTORS_A_CALL = 3
-_DESCRIPTORS_ELSE = 64
 
 
 class Service:
@@ -41,40 +57,74 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.storage = Storage(settings.data_dir, settings.spool_dir)
-        self.recorders: set[Recorder] = set()
-        """The recordings under way."""
+        self.calls = LiveCalls()
+        self.metrics = Metrics()
         self.finished: Recording | None = None
         """The latest recording that has ended."""
         self._engine = Engine()
+        self._ticked = time.monotonic()
         self._library = Library(settings.documents)
         self._draining = False
-        self._tasks: list[gevent.Greenlet] = []
-        self._lock: IO[str] | None = None
+        self._ending = ExitStack()
+        """What ``stop`` has to end, the last begun first."""
         self._server = Server(
             settings.listen,
             self._handle,
             capacity=settings.capacity,
             peers=settings.peers,
             timeout=settings.command_timeout,
+            on_control=self.metrics.accepted.observe,
         )
 
     @property
     def address(self) -> tuple[str, int]:
         return self._server.address
 
+    @property
+    def http_address(self) -> tuple[str, int]:
+        address: tuple[str, int] = self._http.address
+        return address
+
     def start(self) -> None:
-        """Starts to take calls. Raises ConfigError where the settings and the machine do not fit."""
+        """Starts to take calls. Raises ConfigError where the settings and the machine do not fit, DatabaseError."""
+        try:
+            self._start()
+        except BaseException:
+            self._ending.close()
+            raise
+
+    def _start(self) -> None:
         self._prepare()
-        recovery = Recovery(self.storage)
-        left = recovery.left()
+        settings = self.settings
+        self._links = Links(settings.public_url, keys.link_key(settings.data_dir), settings.link_lifetime)
+        self.ledger = open_ledger(settings, self.storage, self._links.download)
+        self._ending.callback(self.ledger.close)
+        secrets = settings.webhook_secrets or [keys.webhook_secret(settings.data_dir)]
+        sender = Sender(
+            self.ledger.outbox,
+            AddressPolicy(settings.callback_networks),
+            secrets,
+            settings.signing_key or secrets[0],
+            self._links.download,
+            first_wait=settings.callback_retry,
+            on_result=self.metrics.delivery,
+        )
+        self.ledger.on_queued = sender.offer
+        self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell)
+        self._recovery.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
+        self._http = self._serve_http()
         try:
             self._server.start()
         except OSError as error:
-            raise ConfigError(f"setting listen = {_shown(self.settings.listen)}: {error.strerror}") from error
-        self._tasks = [gevent.spawn(self._tick), gevent.spawn(self._recover, recovery, left)]
+            raise ConfigError(f"setting listen = {_shown(settings.listen)}: {error.strerror}") from error
+        sender.start()
+        self._ending.callback(sender.stop)
+        tasks = [gevent.spawn(task) for task in (self._tick, self._recover, self._prune, self.metrics.watch_hub)]
+        self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
+        log.info("http on %s, downloads from %s", _shown(self.http_address), self._links.base_url)
 
     def stop(self, drain: float | None = None, *, hurried: Flag | None = None) -> None:
         """Takes no more calls and waits up to ``drain`` seconds, or until ``hurried``, for the last to end.
@@ -89,15 +139,13 @@ class Service:
             waited = round(time.monotonic() - began)
             log.warning("calls still live after %d s: they go on in the dialplan", waited)
             self._draining = True
-            for recorder in list(self.recorders):
+            for recorder in self.calls.recorders:
                 recorder.stop()
             deadline = time.monotonic() + _LAST_RECORDINGS
-            while self.recorders and time.monotonic() < deadline:
+            while self.calls.recorders and time.monotonic() < deadline:
                 gevent.sleep(self.settings.tick)
             self._server.give_up()
-        gevent.killall(self._tasks)
-        if self._lock is not None:
-            self._lock.close()
+        self._ending.close()
         log.info("stopped")
 
     def run(self) -> None:
@@ -125,53 +173,120 @@ class Service:
             destination=session.data.get("Caller-Destination-Number", ""),
             document=session.path,
         )
-        call = Call(session, lambda params: self._record(session, party, params))
+        live = LiveCall(session, party, self._recorder, self._ended)
+        self.calls.add(live)
         try:
-            runner.run(self._library.load(session.path), call)
+            runner.run(self._library.load(session.path), Call(session, lambda params: self._record(live, params)))
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
+            live.end(_LAST_RECORDINGS)
             session.release([("script_error", error.code)])
-
-    def _record(self, session: Session, party: Party, params: RecordParams) -> tuple[Recording, Path | None]:
-        recorder = Recorder(
-            session, self._engine, self.storage, party, params, stall_timeout=self.settings.stall_timeout
-        )
-        if params.status_url is not None:
-            log.warning("%s: status_url is taken note of, but this version sends no callbacks", session.label)
-        self.recorders.add(recorder)
-        try:
-            recording = recorder.record()
         finally:
-            self.recorders.discard(recorder)
-        self.finished = recording
+            live.end(_LAST_RECORDINGS)
+            self.calls.remove(live)
+
+    def _recorder(self, session: Session, party: Party, params: RecordParams) -> Recorder:
+        stall = self.settings.stall_timeout
+        return Recorder(session, self._engine, self.storage, party, params, self.ledger.tell, stall_timeout=stall)
+
+    def _record(self, live: LiveCall, params: RecordParams) -> tuple[Recording, str]:
+        recording = live.record(params)
         if self._draining:
-            raise CallGone(f"{session.label}: the service is stopping")
-        return recording, recording.audio(self.storage.document_path(recording))
+            raise CallGone(f"{live.session.label}: the service is stopping")
+        return recording, self._links.download(recording.recording_id, recording.format.value) if recording.file else ""
+
+    def _ended(self, recording: Recording) -> None:
+        self.finished = recording
+        self.metrics.has_ended(recording)
+        if self.storage.announced_path(recording).exists():
+            self._recovery.add(recording)
 
     # ---- beside the calls
 
     def _tick(self) -> None:
         while True:
-            began = time.monotonic()
+            began = self._ticked = time.monotonic()
             try:
                 self._engine.tick()
             except Exception:
                 log.exception("detector tick failed")
-            gevent.sleep(max(0.0, self.settings.tick - (time.monotonic() - began)))
+            took = time.monotonic() - began
+            self.metrics.tick.observe(took)
+            gevent.sleep(max(0.0, self.settings.tick - took))
 
-    def _recover(self, recovery: Recovery, left: list[Path]) -> None:
-        """Completes what an earlier run left; a call that outlived it may still be writing."""
-        while left:
-            for _ in recovery.run(left):
-                pass  # each tells of itself
+    def _recover(self) -> None:
+        """Completes what was left; a call that outlived an earlier run may still be writing."""
+        while True:
+            for recording in self._recovery.run():
+                self.metrics.has_ended(recording)
             gevent.sleep(_RECOVERY_PAUSE)
+
+    def _prune(self) -> None:
+        while True:
+            try:
+                self.ledger.outbox.prune(time.time() - self.settings.callbacks_kept)
+            except DatabaseError as error:
+                log.error("%s", error)
+            gevent.sleep(_PRUNING_PAUSE)
+
+    def _serve_http(self) -> HttpServer:
+        settings = self.settings
+        app = build(
+            Parts(
+                ledger=self.ledger,
+                storage=self.storage,
+                calls=self.calls,
+                links=self._links,
+                project_id=settings.project_id,
+                token=settings.api_token,
+                public_host=urlsplit(settings.public_url).hostname or "",
+                command_timeout=settings.command_timeout,
+                ready=self._unready,
+                metrics=self._exposition,
+            )
+        )
+        server = HttpServer(settings.http, app, open_to_all=bool(settings.project_id and settings.api_token))
+        try:
+            server.start()
+        except OSError as error:
+            raise ConfigError(f"setting http = {_shown(settings.http)}: {error.strerror}") from error
+        self._ending.callback(server.stop)
+        if not settings.public_url:
+            host, port = server.address
+            everywhere = host in ("0.0.0.0", "::")
+            self._links.base_url = f"http://{_shown((socket.getfqdn() if everywhere else host, port))}"
+        return server
+
+    def _unready(self) -> list[str]:
+        """What keeps this service from recording a call that comes in now."""
+        wrong = []
+        if time.monotonic() - self._ticked > _STALE_TICK:
+            wrong.append("the detector stands still")
+        if not os.access(self.storage.spool_dir, os.W_OK | os.X_OK):
+            wrong.append(f"the spool folder {self.storage.spool_dir} cannot be written")
+        if self._server.connections >= self.settings.capacity:
+            wrong.append("all calls of the setting capacity are in use")
+        try:
+            self.ledger.outbox.depth()
+        except DatabaseError as error:
+            wrong.append(str(error))
+        return wrong
+
+    def _exposition(self) -> tuple[bytes, str]:
+        live = [recorder.recording for recorder in self.calls.recorders]
+        totals, depth = self.ledger.catalog.totals(), self.ledger.outbox.depth()
+        self.metrics.look(live, len(self.calls), totals, depth, time.time())
+        spooled, free = off_hub(self.storage.usage)
+        for of, size in (("recordings", totals.size), ("spool", spooled), ("free", free)):
+            self.metrics.bytes.labels(of).set(size)
+        return self.metrics.exposition()
 
     def _prepare(self) -> None:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
-            self._lock = (self.settings.data_dir / ".lock").open("a")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = self._ending.enter_context((self.settings.data_dir / ".lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
                 f"setting data_dir = {self.settings.data_dir}: another esl-record uses it; each needs its own"
@@ -181,16 +296,20 @@ class Service:
         documents = self.settings.documents
         if documents is not None and not documents.is_dir():
             raise ConfigError(f"setting documents = {documents}: is no directory")
-        wanted = self.settings.capacity * _DESCRIPTORS_A_CALL + _DESCRIPTORS_ELSE
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != resource.RLIM_INFINITY and soft < wanted:
-            if hard != resource.RLIM_INFINITY and hard < wanted:
-                raise ConfigError(
-                    f"setting capacity = {self.settings.capacity}: needs {wanted} open files and the limit is {hard}: "
-                    "raise it (ulimit -n, LimitNOFILE) or lower capacity"
-                )
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        descriptors.provide(self.settings.capacity)
+
+
+def open_ledger(
+    settings: Settings, storage: Storage, link: Callable[[str, str], str] = lambda recording_id, suffix: ""
+) -> Ledger:
+    """The ledger of the service ``settings`` are for. Raises DatabaseError."""
+    database = Database(settings.database) if settings.database else Database.in_file(settings.data_dir / CATALOG)
+    identity = Identity(settings.project_id, settings.space_id, settings.node_id)
+    ledger = Ledger(database, storage, identity, link)
+    ledger.open()
+    return ledger
 
 
 def _shown(address: tuple[str, int]) -> str:
-    return f"{address[0]}:{address[1]}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

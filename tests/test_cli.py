@@ -16,6 +16,8 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.storage import Storage
+from esl_record.service import open_ledger
+from esl_record.status.ledger import Ledger
 
 START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
 
@@ -271,3 +273,96 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str], command: s
     assert exit_status(command, "--help") == 0
     out = capsys.readouterr().out
     assert [name for name in Settings.model_fields if f"--{name.replace('_', '-')} VALUE" not in out] == []
+
+
+# ---- callbacks
+
+STATUS_URL = "https://ann:secret@example.com/status#ot=500"
+
+
+@pytest.fixture
+def told(storage: Storage, tmp_path: Path) -> Iterator[Ledger]:
+    """A service's ledger with the events of one recording, none of them delivered yet."""
+    ledger = open_ledger(Settings(data_dir=tmp_path / "data", node_id="n"), storage)
+    begun = recording(1, state=State.RECORDING, end_reason=None)
+    begun = begun.model_copy(update={"parameters": {**begun.parameters, "status_url": STATUS_URL}})
+    ledger.tell(begun)
+    ledger.tell(begun.model_copy(update={"state": State.FINISHED, "end_reason": EndReason.STOP}))
+    yield ledger
+    ledger.close()
+
+
+def test_callbacks_are_listed_without_the_password(told: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = told.outbox.listed()
+    told.outbox.died(first, 1704164645.0, "timed out after 15 s")
+    assert exit_status("callbacks") == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [one.callback_id[4:12] for one in (first, second)]
+    for word in ("00000001", "recording", "dead", "1", "https://***@example.com/status#ot=500", "timed out after 15 s"):
+        assert word in lines[0]
+    assert "secret" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "states"),
+    [
+        ([], ["recording", "finished"]),
+        (["--status", "dead"], ["recording"]),
+        (["--status", "pending"], ["finished"]),
+        (["--status", "delivered"], []),
+        (["--recording", "00000001-0000-4000-8000-000000000000"], ["recording", "finished"]),
+        (["--recording", "another"], []),
+        (["--limit", "1"], ["finished"]),
+    ],
+)
+def test_callbacks_can_be_chosen(
+    told: Ledger, capsys: pytest.CaptureFixture[str], arguments: list[str], states: list[str]
+) -> None:
+    told.outbox.died(told.outbox.listed()[0], 1.0, "500")
+    assert exit_status("callbacks", "list", "--json", *arguments) == 0
+    assert [one["state"] for one in json.loads(capsys.readouterr().out)] == states
+
+
+def test_one_callback_is_shown_whole(told: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    callback = told.outbox.listed()[1]
+    assert exit_status("callbacks", "show", callback.callback_id[4:16]) == 0
+    text = capsys.readouterr().out
+    shown = json.loads(text)
+    assert shown["body"]["params"]["state"] == "finished"
+    assert (shown["callback_id"], shown["status"]) == (callback.callback_id, "pending")
+    assert "secret" not in text
+
+
+def test_dead_callbacks_are_sent_again(told: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = told.outbox.listed()
+    for one in (first, second):
+        told.outbox.died(one, 1.0, "500")
+    assert exit_status("callbacks", "resend", first.callback_id) == 0
+    assert [one.seq for one in told.outbox.pending()] == [first.seq]
+    assert exit_status("callbacks", "resend") == 0
+    assert "1 to be sent again" in capsys.readouterr().out.splitlines()[-1]
+    assert [one.seq for one in told.outbox.pending()] == [first.seq, second.seq]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["show"], 2),
+        (["show", "nothing"], 1),
+        (["resend", "nothing"], 1),
+        (["resend"], 1),
+        (["resend", "--status", "delivered"], 1),
+    ],
+)
+def test_a_callback_that_is_not_there_is_an_error(told: Ledger, arguments: list[str], status: int) -> None:
+    assert exit_status("callbacks", *arguments) == status
+    assert len(told.outbox.pending()) == 2
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--status", "dead"]])
+def test_where_no_service_has_run_there_are_no_callbacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert exit_status("callbacks", *arguments, "--data-dir", "elsewhere") == 0
+    assert "no callbacks" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,8 @@
 """Settings: where each comes from, in which order, and what a wrong one says."""
 
+import base64
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,19 @@ DEFAULTS: Mapping[str, object] = {
     "stall_timeout": 10.0,
     "drain_timeout": 30.0,
     "tick": 0.1,
+    "http": ("127.0.0.1", 8088),
+    "public_url": "",
+    "link_lifetime": 7 * 86400.0,
+    "project_id": "",
+    "api_token": "",
+    "space_id": "",
+    "node_id": socket.gethostname(),
+    "database": "",
+    "webhook_secrets": [],
+    "signing_key": "",
+    "callback_networks": [],
+    "callback_retry": 5.0,
+    "callbacks_kept": 30 * 86400.0,
     "event_socket": ("127.0.0.1", 8021),
     "event_socket_password": "ClueCon",
 }
@@ -37,6 +52,9 @@ class Good:
     environment: tuple[str, object]
     flag: tuple[str, object]
 
+
+SECRET = f"whsec_{base64.b64encode(bytes(range(24))).decode()}"
+OTHER = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
 
 GOOD = {
     "data_dir": Good(("/f", Path("/f")), ("/e", Path("/e")), ("rel/ative", Path("rel/ative"))),
@@ -55,9 +73,32 @@ GOOD = {
     "stall_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "drain_timeout": Good(("0", 0.0), ("0.5", 0.5), ("60", 60.0)),
     "tick": Good(("0.001", 0.001), ("0.02", 0.02), ("1", 1.0)),
+    "http": Good(("0.0.0.0:80", ("0.0.0.0", 80)), ("[::]:8088", ("::", 8088)), ("h:0", ("h", 0))),
+    "public_url": Good(
+        ("http://f", "http://f"),
+        ("https://e.example:8443/pbx/", "https://e.example:8443/pbx"),
+        ("http://g", "http://g"),
+    ),
+    "link_lifetime": Good(("1", 1.0), ("0.5", 0.5), ("1e9", 1e9)),
+    "project_id": Good(("f", "f"), ("e", "e"), ("g", "g")),
+    "api_token": Good(("f", "f"), ("e", "e"), ("g", "g")),
+    "space_id": Good(("f", "f"), ("e", "e"), ("g", "g")),
+    "node_id": Good(("f", "f"), ("e", "e"), ("g", "g")),
+    "database": Good(("sqlite:///f", "sqlite:///f"), ("e", "e"), ("g", "g")),
+    "webhook_secrets": Good((f"['{SECRET}', '{OTHER}']", [SECRET, OTHER]), (SECRET, [SECRET]), (OTHER, [OTHER])),
+    "signing_key": Good(("f", "f"), ("e", "e"), ("g", "g")),
+    "callback_networks": Good(("[10.0.0.0/8]", ["10.0.0.0/8"]), ("10.1.2.3", ["10.1.2.3/32"]), ("::1", ["::1/128"])),
+    "callback_retry": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
+    "callbacks_kept": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "event_socket": Good(("f:1", ("f", 1)), ("[fe80::1]:2", ("fe80::1", 2)), ("g:3", ("g", 3))),
     "event_socket_password": Good(("from file", "from file"), ("from env", "from env"), ("from flag", "from flag")),
 }
+
+PARTNERS: Mapping[str, Mapping[str, object]] = {
+    "project_id": {"api_token": "partner"},
+    "api_token": {"project_id": "partner"},
+}
+"""Settings that are wanted with another."""
 
 BAD = {
     "listen": ["8084", "127.0.0.1", ":8084", "127.0.0.1:", "h:65536", "h:-1", "h:http", "h:8084 ", "h:\u0663", ""],
@@ -67,9 +108,24 @@ BAD = {
     "stall_timeout": ["0", "-1", "nan", "inf", "soon"],
     "drain_timeout": ["-0.1", "nan", "inf", "soon"],
     "tick": ["0", "0.0009", "1.1", "nan", "inf", "soon"],
+    "http": ["8088", "h:65536", "http://h:80"],
+    "public_url": ["pbx.example.com", "ftp://h", "http://", "http://h/?a=b", "http://h/#a", "//h"],
+    "link_lifetime": ["0", "-1", "nan", "inf", "week"],
+    "webhook_secrets": ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64 at all, is it", SECRET[6:]],
+    "callback_networks": ["everywhere", "10.0.0.0/33"],
+    "callback_retry": ["0", "-1", "nan", "inf", "soon"],
+    "callbacks_kept": ["0", "-1", "nan", "inf", "month"],
     "event_socket": ["8021", "h:65536", "h"],
 }
-"""Those that any text is good for are left out: folders and event_socket_password."""
+
+ANY = {"data_dir", "spool_dir", "documents", "event_socket_password", "database"} | {
+    "project_id",
+    "api_token",
+    "space_id",
+    "node_id",
+    "signing_key",
+}
+"""Those that any text is good for."""
 
 
 @pytest.fixture(autouse=True)
@@ -95,10 +151,15 @@ def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
     return str(caught.value)
 
 
+def names_value(message: str, name: str, value: str) -> bool:
+    """Whether ``message`` shows the value, or of a secret not even that."""
+    return f"{name} = *** (" in message if name == "webhook_secrets" else value in message
+
+
 def test_every_setting_is_tested_here() -> None:
     names = set(Settings.model_fields)
     assert set(GOOD) == set(DEFAULTS) == names
-    assert set(BAD) | {"data_dir", "spool_dir", "documents", "event_socket_password"} == names
+    assert set(BAD) | ANY == names
 
 
 def test_without_anything_given_the_defaults_hold() -> None:
@@ -108,31 +169,31 @@ def test_without_anything_given_the_defaults_hold() -> None:
 @pytest.mark.parametrize("name", GOOD)
 def test_the_file_comes_before_the_default(name: str, tmp_path: Path) -> None:
     text, expected = GOOD[name].file
-    settings = load({}, settings_file(tmp_path, f"{name}: {text}"))
-    assert settings.model_dump() == {**DEFAULTS, name: expected}
+    settings = load(PARTNERS.get(name, {}), settings_file(tmp_path, f"{name}: {text}"))
+    assert settings.model_dump() == {**DEFAULTS, **PARTNERS.get(name, {}), name: expected}
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_the_environment_comes_before_the_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, expected = GOOD[name].environment
     monkeypatch.setenv(variable(name), text)
-    settings = load({}, settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
-    assert settings.model_dump() == {**DEFAULTS, name: expected}
+    settings = load(PARTNERS.get(name, {}), settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
+    assert settings.model_dump() == {**DEFAULTS, **PARTNERS.get(name, {}), name: expected}
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_flag_comes_before_all(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text, expected = GOOD[name].flag
     monkeypatch.setenv(variable(name), GOOD[name].environment[0])
-    settings = load({name: text}, settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
-    assert settings.model_dump() == {**DEFAULTS, name: expected}
+    settings = load({**PARTNERS.get(name, {}), name: text}, settings_file(tmp_path, f"{name}: {GOOD[name].file[0]}"))
+    assert settings.model_dump() == {**DEFAULTS, **PARTNERS.get(name, {}), name: expected}
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_flag_that_was_not_given_leaves_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, expected = GOOD[name].environment
     monkeypatch.setenv(variable(name), text)
-    assert getattr(load(dict.fromkeys(Settings.model_fields)), name) == expected
+    assert getattr(load({**dict.fromkeys(Settings.model_fields), **PARTNERS.get(name, {})}), name) == expected
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -251,6 +312,14 @@ def test_a_value_of_the_wrong_type_in_the_file_is_refused(tmp_path: Path, name: 
 
 # ---- what is wrong
 
+
+@pytest.mark.parametrize("given", ["project_id", "api_token"])
+def test_half_of_the_credentials_is_refused(given: str) -> None:
+    assert refusal({given: "secret"}) == "settings: project_id and api_token are wanted both, or neither"
+    whole = load({"project_id": "p", "api_token": "t"})
+    assert (whole.project_id, whole.api_token) == ("p", "t")
+
+
 BAD_VALUES = [(name, value) for name, values in BAD.items() for value in values]
 
 
@@ -258,7 +327,7 @@ BAD_VALUES = [(name, value) for name, values in BAD.items() for value in values]
 def test_a_bad_flag_is_named_with_its_value(name: str, value: str) -> None:
     message = refusal({name: value})
     assert f"setting {name} = " in message
-    assert value in message
+    assert names_value(message, name, value)
     assert f"(flag --{name.replace('_', '-')}): " in message
 
 
@@ -269,7 +338,7 @@ def test_a_bad_environment_variable_is_named_with_its_value(
     monkeypatch.setenv(variable(name), value)
     message = refusal()
     assert f"setting {name} = " in message
-    assert value in message
+    assert names_value(message, name, value)
     assert f"(environment variable {variable(name)}): " in message
 
 
@@ -278,7 +347,7 @@ def test_a_bad_value_in_the_file_is_named_with_the_file(name: str, value: str, t
     file = settings_file(tmp_path, yaml.safe_dump({name: value}))
     message = refusal(file=file)
     assert f"setting {name} = " in message
-    assert value in message
+    assert names_value(message, name, value)
     assert f"(settings file {file}): " in message
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import gevent
 import numpy as np
 import pytest
+import requests
 import yaml
 from gevent import socket
+from receivers import SECRETS, SIGNING_KEY, Endpoint
 
 from esl_record.config import Settings
 from esl_record.errors import ConfigError
-from esl_record.recording.catalog import Catalog
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
@@ -27,6 +28,8 @@ from esl_record.standin import voice
 from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
+from esl_record.status import signature
+from esl_record.status.outbox import Status
 
 LIMIT = 10.0
 """Seconds a test waits for what must come."""
@@ -47,6 +50,9 @@ def make(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[
             "data_dir": tmp_path / "data",
             "documents": tmp_path / "documents",
             "listen": ("127.0.0.1", 0),
+            "http": ("127.0.0.1", 0),
+            "callback_networks": ["127.0.0.0/8"],
+            "callback_retry": 0.05,
             "tick": 0.1 / SPEED,
             "capacity": 10,
             **named,
@@ -83,7 +89,7 @@ def placed(service: Service, switch: Switch, *steps: object, **caller: Any) -> C
 
 
 def recordings(service: Service) -> list[Recording]:
-    return [recording for _, recording in Catalog(service.storage.recordings)]
+    return [recording for _, recording in service.storage.filed()]
 
 
 def until(condition: Callable[[], object], what: str) -> None:
@@ -180,7 +186,7 @@ class Descriptors:
 def test_a_capacity_above_the_descriptor_limit_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = Descriptors(monkeypatch, 256, 1024)
     told = refused(make(capacity=1000))
-    assert told.startswith("setting capacity = 1000: needs 3064 open files and the limit is 1024")
+    assert told.startswith("setting capacity = 1000: needs 5048 open files and the limit is 1024")
     assert "ulimit -n, LimitNOFILE" in told
     assert limit.soft == 256
 
@@ -188,9 +194,9 @@ def test_a_capacity_above_the_descriptor_limit_is_refused(make: Make, monkeypatc
 @pytest.mark.parametrize(
     ("soft", "hard", "then"),
     [
-        (256, 4096, 3064),
-        (256, resource.RLIM_INFINITY, 3064),
-        (3064, 3064, 3064),
+        (256, 8192, 5048),
+        (256, resource.RLIM_INFINITY, 5048),
+        (5048, 5048, 5048),
         (9999, 9999, 9999),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
     ],
@@ -238,7 +244,7 @@ def test_a_spool_that_was_left_becomes_its_recording(
 def test_a_spool_that_still_grows_is_waited_for(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
     run, looks = Recovery.run, []
-    monkeypatch.setattr(Recovery, "run", lambda self, left: looks.append(1) or run(self, left))
+    monkeypatch.setattr(Recovery, "run", lambda self: looks.append(1) or run(self))
     left = left_behind(tmp_path / "data", 1.0, ago=-60.0)
     service = make()
     service.start()
@@ -295,8 +301,8 @@ def test_a_call_is_recorded_and_told_of(make: Make, switch: Switch) -> None:
     assert audio is not None
     assert audio.stat().st_size == recording.size
     assert call.variables["record_result"] == "success"
-    assert call.variables["record_url"] == audio.as_uri()
-    assert service.recorders == set()
+    assert requests.get(call.variables["record_url"], timeout=LIMIT).content == audio.read_bytes()
+    assert service.calls.recorders == []
     assert not call.went_on
 
 
@@ -304,13 +310,13 @@ def test_recordings_under_way_can_be_seen(make: Make, switch: Switch) -> None:
     service = make()
     service.start()
     call = placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup")
-    until(lambda: service.recorders, "the recording")
-    (recorder,) = service.recorders
+    until(lambda: service.calls.recorders, "the recording")
+    (recorder,) = service.calls.recorders
     until(lambda: recorder.position > 1.0, "a second of audio")
     assert recorder.recording.state is State.RECORDING
     call.hang_up()
     call.wait(LIMIT)
-    until(lambda: not service.recorders, "its end")
+    until(lambda: not service.calls.recorders, "its end")
 
 
 @pytest.mark.parametrize(
@@ -336,12 +342,93 @@ def test_a_document_that_cannot_be_run_leaves_the_call_to_the_dialplan(
     assert errors[0].endswith("; the dialplan goes on")
 
 
-def test_a_status_url_is_noticed(make: Make, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_status_url_gets_every_state(make: Make, switch: Switch, tmp_path: Path) -> None:
+    endpoint = Endpoint()
+    service = make(webhook_secrets=SECRETS, signing_key=SIGNING_KEY)
+    service.start()
+    record = {"initial_timeout": 0.5, "status_url": endpoint.url}
+    placed(service, switch, "answer", {"record": record}, "hangup").wait(LIMIT)
+    posts = endpoint.wait(2)
+    assert [post.json["params"]["state"] for post in posts] == ["recording", "no_input"]
+    assert all(post.signed for post in posts)
+
+
+def test_without_secrets_one_is_made_and_signs(make: Make, switch: Switch, tmp_path: Path) -> None:
+    endpoint = Endpoint()
     service = make()
     service.start()
-    url = "https://example.com/status"
-    placed(service, switch, "answer", {"record": {"initial_timeout": 0.5, "status_url": url}}, "hangup").wait(LIMIT)
-    assert any("status_url is taken note of" in message for message in caplog.messages)
+    record = {"initial_timeout": 0.5, "status_url": endpoint.url}
+    placed(service, switch, "answer", {"record": record}, "hangup").wait(LIMIT)
+    post = endpoint.wait(2)[-1]
+    secret = (tmp_path / "data" / "webhook.secret").read_text().strip()
+    sent = post.headers["webhook-id"], int(post.headers["webhook-timestamp"])
+    wanted = signature.headers(*sent, post.body, [secret], endpoint.url, secret)
+    assert {name.lower(): value for name, value in wanted.items()}.items() <= post.headers.items()
+
+
+def test_a_receiver_on_a_private_network_gets_nothing_unless_it_is_allowed(
+    make: Make, switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint = Endpoint()
+    service = make(callback_networks=[])
+    service.start()
+    record = {"initial_timeout": 0.5, "status_url": endpoint.url}
+    placed(service, switch, "answer", {"record": record}, "hangup").wait(LIMIT)
+    until(lambda: "callback_networks" in caplog.text, "the refusal")
+    assert endpoint.posts == []
+    assert [callback.status for callback in service.ledger.outbox.listed()] == [Status.PENDING] * 2
+
+
+def test_figures_and_readiness_are_served(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup")
+    until(lambda: service.calls.recorders, "the recording")
+    host, port = service.http_address
+
+    def figures() -> str:
+        return requests.get(f"http://{host}:{port}/metrics", timeout=LIMIT).text
+
+    until(lambda: 'esl_record_recordings{state="recording"} 1.0' in figures(), "it to be counted")
+    assert requests.get(f"http://{host}:{port}/readyz", timeout=LIMIT).status_code == 200
+    call.hang_up()
+    call.wait(LIMIT)
+    until(lambda: not service.calls.recorders, "its end")
+    told = figures()
+    assert 'esl_record_recordings_ended_total{end_reason="hangup",state="finished"} 1.0' in told
+    assert "esl_record_calls 0.0" in told
+    assert "esl_record_accept_seconds_count 1.0" in told
+    service.storage.spool_dir.rmdir()
+    answer = requests.get(f"http://{host}:{port}/readyz", timeout=LIMIT)
+    assert answer.status_code == 503
+    assert "spool" in answer.text
+
+
+def test_a_recording_in_the_background_ends_with_its_call(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"sleep": 2000}, "hangup")
+    until(lambda: len(service.calls) and next(iter(service.calls)).session.answered, "the call")
+    (live,) = service.calls
+    live.start(RecordParams(initial_timeout=0, end_silence_timeout=0, control_id="b"))
+    call.wait(LIMIT)
+    until(lambda: not len(service.calls), "its end")
+    (recording,) = recordings(service)
+    assert (recording.control_id, recording.state) == ("b", State.FINISHED)
+    assert recording.end_reason is EndReason.HANGUP
+
+
+def test_a_recording_in_the_background_ends_when_the_call_is_handed_back(make: Make, switch: Switch) -> None:
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"sleep": 2000}, {"play": "nothing:to play"})
+    until(lambda: len(service.calls) and next(iter(service.calls)).session.answered, "the call")
+    (live,) = service.calls
+    live.start(RecordParams(initial_timeout=0, end_silence_timeout=0))
+    call.wait(LIMIT)
+    assert call.went_on
+    (recording,) = recordings(service)
+    assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.STOP)
 
 
 def test_a_tick_that_fails_is_logged_and_the_next_one_comes(
@@ -370,7 +457,7 @@ def test_stopping_waits_for_a_call_that_ends_by_itself(make: Make, switch: Switc
     service = make()
     service.start()
     call = placed(service, switch, "answer", {"record": {"initial_timeout": 2}}, "hangup")
-    until(lambda: service.recorders, "the recording")
+    until(lambda: service.calls.recorders, "the recording")
     service.stop(LIMIT)
     assert call.finished.wait(LIMIT)
     assert not call.went_on
@@ -384,7 +471,7 @@ def test_stopping_keeps_what_outlasts_it_and_hands_the_call_back(
     service = make()
     service.start()
     calls = [placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup") for _ in range(3)]
-    until(lambda: len(service.recorders) == 3, "the recordings")
+    until(lambda: len(service.calls.recorders) == 3, "the recordings")
     service.stop(0.0)
     assert "calls still live after 0 s: they go on in the dialplan" in caplog.messages
     for call in calls:

@@ -1,6 +1,7 @@
 """The listener the dialplan's ``socket`` action connects to: admits calls, one greenlet each, and drains."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network
 
@@ -25,7 +26,8 @@ class Server:
     """Accepts calls and runs ``handler(session)`` for each in a greenlet of its own.
 
     A call over ``capacity`` is told so in the variable ``esl_record_refused`` and goes on in the dialplan. A peer
-    that is in none of the networks ``peers`` is closed without a word.
+    that is in none of the networks ``peers`` is closed without a word. ``on_control`` is told how many seconds a call
+    has waited from its connection until it is under control.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class Server:
         capacity: int,
         peers: Iterable[str],
         timeout: float = 5.0,
+        on_control: Callable[[float], None] = lambda seconds: None,
     ) -> None:
         self.capacity = capacity
         self.timeout = timeout
         self._handler = handler
+        self._on_control = on_control
         self._peers = [ip_network(peer, strict=False) for peer in peers]
         self._calls: dict[Session, gevent.Greenlet] = {}
         self._connections = 0
@@ -102,8 +106,10 @@ class Server:
 
     def _serve(self, session: Session) -> None:
         self._calls[session] = gevent.getcurrent()
+        connected = time.monotonic()
         try:
             session.begin()
+            self._on_control(time.monotonic() - connected)
             self._handler(session)
         except CallGone as error:
             # An orderly end is logged by whoever was at work; a broken wire is nobody else's to tell.

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 
-RunRecorder = Callable[[RecordParams], tuple[Recording, Path | None]]
-"""Records the call in the foreground; gives the recording and where its audio lies."""
+RunRecorder = Callable[[RecordParams], tuple[Recording, str]]
+"""Records the call in the foreground; gives the recording and the URL of its file, empty where there is none."""
 
 
 @dataclass(slots=True)

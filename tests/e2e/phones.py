@@ -58,13 +58,18 @@ class Ended:
         return self.recordings[0][1]
 
     @property
-    def samples(self) -> NDArray[np.int16]:
-        """Its audio, shape (samples, channels)."""
+    def audio(self) -> Path:
+        """Its file."""
         path, recording = self.recordings[0]
         audio = recording.audio(path)
         assert audio is not None
-        samples, rate = soundfile.read(audio, dtype="int16", always_2d=True)
-        assert rate == recording.sample_rate
+        return audio
+
+    @property
+    def samples(self) -> NDArray[np.int16]:
+        """Its audio, shape (samples, channels)."""
+        samples, rate = soundfile.read(self.audio, dtype="int16", always_2d=True)
+        assert rate == self.recording.sample_rate
         return samples
 
 

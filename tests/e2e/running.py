@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import requests
 import yaml
 from gevent import socket
 
-from esl_record.recording.catalog import Catalog
 from esl_record.recording.recording import Recording
+from esl_record.recording.storage import Storage
 
 PATIENCE = 20.0
 """Seconds of wall time a test waits for what must come."""
@@ -33,7 +34,13 @@ class RunningService:
         self.documents = folder / "documents"
         self.documents.mkdir(exist_ok=True)
         self.address = ("127.0.0.1", free_port())
-        self.settings: dict[str, object] = {"tick": 0.1 / speed}
+        self.http = f"127.0.0.1:{free_port()}"
+        self.settings: dict[str, object] = {
+            "tick": 0.1 / speed,
+            "http": self.http,
+            "callback_networks": "127.0.0.0/8",
+            "callback_retry": 0.1,
+        }
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,15 +48,17 @@ class RunningService:
         log = self.folder / "log"
         return log.read_text() if log.exists() else ""
 
-    def start(self) -> None:
-        """Starts and waits until it listens. What an earlier run logged stays in the log."""
+    def start(self, *, doomed: int | None = None) -> None:
+        """Starts and waits until it listens; ``doomed`` is the step at which it is killed. What an earlier run logged
+        stays in the log."""
         arguments = {
             "data-dir": self.data,
             "documents": self.documents,
             "listen": f"{self.address[0]}:{self.address[1]}",
             **{name.replace("_", "-"): value for name, value in self.settings.items()},
         }
-        command = [sys.executable, "-m", "esl_record", "serve", "-v"]
+        program = ["-m", "esl_record"] if doomed is None else [str(Path(__file__).with_name("doomed.py")), str(doomed)]
+        command = [sys.executable, *program, "serve", "-v"]
         command += [f"--{name}={value}" for name, value in arguments.items()]
         with (self.folder / "log").open("ab") as log:
             before = log.tell()
@@ -67,6 +76,11 @@ class RunningService:
             self.process.kill()
             self.process.wait(PATIENCE)
 
+    def died(self) -> None:
+        """Waits for the end of a doomed service."""
+        assert self.process is not None
+        assert self.process.wait(PATIENCE) == -signal.SIGKILL
+
     def wait(self, condition: Any, what: str) -> Any:
         """Waits until ``condition()`` is true and gives it."""
         with gevent.Timeout(PATIENCE, AssertionError(f"waited in vain for {what}; log:\n{self.log[-3000:]}")):
@@ -83,7 +97,15 @@ class RunningService:
 
     def recordings(self, call_id: str) -> list[tuple[Path, Recording]]:
         """The recordings of a call, with their JSON files."""
-        return [entry for entry in Catalog(self.data / "recordings") if entry[1].call_id == call_id]
+        return [entry for entry in Storage(self.data).filed() if entry[1].call_id == call_id]
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(f"http://{self.http}{path}", timeout=PATIENCE, **options)
+
+    def command(self, command: str, call_id: str, **params: object) -> requests.Response:
+        """One command of the calling API."""
+        body = {"command": command, "id": call_id, "params": params}
+        return requests.post(f"http://{self.http}/api/calling/calls", json=body, timeout=PATIENCE)
 
     def spooled(self) -> list[str]:
-        return sorted(path.name for path in (self.data / "spool").glob("*"))
+        return sorted(path.name for path in (self.data / "spool").glob("[!.]*"))

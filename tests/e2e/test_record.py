@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import requests
 from numpy.typing import NDArray
 from phones import Dialled, Phone
 
@@ -56,7 +57,9 @@ def test_silence_after_speech_ends_it(phone: Phone) -> None:
     assert likeness(ended.samples[:, 0], voice.say(1.5)) > 0.9
     assert len(recording.speech) >= 1
     assert ended.variables["record_result"] == "success"
-    assert ended.variables["record_url"].startswith("file:///")
+    url = ended.variables["record_url"]
+    assert url.startswith(f"http://{phone.service.http}/api/v1/recordings/{recording.recording_id}/download?")
+    assert requests.get(url, timeout=10).content == ended.audio.read_bytes()
     assert not ended.went_on
 
 

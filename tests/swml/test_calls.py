@@ -1,7 +1,6 @@
 """answer, hangup, sleep and set: what they tell the switch, and what they refuse."""
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -81,7 +80,7 @@ class FakeSession:
         self.verbs.append((verb, *arguments))
 
 
-def no_recorder(_: RecordParams) -> tuple[Recording, Path | None]:
+def no_recorder(_: RecordParams) -> tuple[Recording, str]:
     raise AssertionError("nothing was to be recorded")
 
 
@@ -90,16 +89,16 @@ def call_on(session: FakeSession, run_recorder: RunRecorder = no_recorder, **var
 
 
 def recorder_of(
-    state: State, audio: Path | None, error: str = "", *, then: Callable[[], None] = lambda: None
+    state: State, url: str, error: str = "", *, then: Callable[[], None] = lambda: None
 ) -> tuple[RunRecorder, list[RecordParams]]:
-    """A recorder whose recordings end in ``state`` with ``audio``, and what it is asked for."""
+    """A recorder whose recordings end in ``state`` with ``url``, and what it is asked for."""
     asked: list[RecordParams] = []
 
-    def record(params: RecordParams) -> tuple[Recording, Path | None]:
+    def record(params: RecordParams) -> tuple[Recording, str]:
         asked.append(params)
         recording = Recording.begun("8d1c", Party(call_id="3f5b"), params, 1.7e9)
         then()
-        return recording.model_copy(update={"state": state, "error": error}), audio
+        return recording.model_copy(update={"state": state, "error": error}), url
 
     return record, asked
 

@@ -1,7 +1,5 @@
 """Running a document: its steps in order, every error with its code, and what a recording leaves in variables."""
 
-from pathlib import Path
-
 import pytest
 from test_calls import FakeSession, call_on, no_recorder, recorder_of
 from test_document import TookTooLongError, within
@@ -12,7 +10,7 @@ from esl_record.swml.call import Call, RunRecorder
 from esl_record.swml.document import SIZE_LIMIT, parse
 from esl_record.swml.runner import run
 
-AUDIO = Path("/data/recordings/2024/01/02/030405-8d1c.wav")
+URL = "http://127.0.0.1:8088/api/v1/recordings/8d1c/download?expires=1&signature=a.wav"
 
 
 def running(steps: str, session: FakeSession, run_recorder: RunRecorder = no_recorder, **variables: object) -> Call:
@@ -205,12 +203,12 @@ def test_a_bomb_of_aliases_goes_off_as_a_refusal_or_not_at_all(steps: str) -> No
 
 def test_a_recording_is_published_and_the_next_step_sees_it() -> None:
     session = FakeSession(answered=True)
-    record, _ = recorder_of(State.FINISHED, AUDIO)
+    record, _ = recorder_of(State.FINISHED, URL)
     call = running("[record, {play: 'say:${record_result} ${record_url}'}]", session, record)
-    published = {"record_url": f"file://{AUDIO}", "record_result": "success"}
+    published = {"record_url": URL, "record_result": "success"}
     assert session.variables == published
     assert call.vars == published
-    assert session.verbs[0] == ("speak", f"success file://{AUDIO}")
+    assert session.verbs[0] == ("speak", f"success {URL}")
 
 
 @pytest.mark.parametrize(
@@ -218,29 +216,22 @@ def test_a_recording_is_published_and_the_next_step_sees_it() -> None:
 )
 def test_the_result_follows_the_state_and_the_document_goes_on(state: State, result: str) -> None:
     session = FakeSession(answered=True)
-    record, _ = recorder_of(state, AUDIO)
+    record, _ = recorder_of(state, URL)
     running("[record, {sleep: 1}]", session, record)
     assert session.variables["record_result"] == result
     assert session.verbs[0] == ("sleep", 1)
 
 
-def test_the_url_of_a_recording_escapes_its_path() -> None:
-    session = FakeSession()
-    record, _ = recorder_of(State.FINISHED, Path("/data/a b#c?\u00e9.wav"))
-    running("[record]", session, record)
-    assert session.variables["record_url"] == "file:///data/a%20b%23c%3F%C3%A9.wav"
-
-
 def test_a_recording_of_nothing_has_no_url() -> None:
     session = FakeSession()
-    record, _ = recorder_of(State.NO_INPUT, None)
+    record, _ = recorder_of(State.NO_INPUT, "")
     running("[record]", session, record)
     assert session.variables == {"record_url": "", "record_result": "failed"}
 
 
 def test_a_live_call_of_which_nothing_could_be_recorded_fails_the_step() -> None:
     session = FakeSession()
-    record, _ = recorder_of(State.ERROR, None, "disk full?")
+    record, _ = recorder_of(State.ERROR, "", "disk full?")
     error = failure("[record, {play: 'say:Thanks'}]", session, record)
     assert error.code == "relay_script_method_execute_failed"
     assert "disk full?" in str(error)
@@ -253,10 +244,10 @@ def test_a_live_call_of_which_nothing_could_be_recorded_fails_the_step() -> None
 
 
 @pytest.mark.parametrize("state", [State.FINISHED, State.NO_INPUT, State.ERROR])
-@pytest.mark.parametrize("audio", [AUDIO, None])
-def test_a_caller_who_hung_up_ends_the_document_after_the_recording(state: State, audio: Path | None) -> None:
+@pytest.mark.parametrize("url", [URL, ""])
+def test_a_caller_who_hung_up_ends_the_document_after_the_recording(state: State, url: str) -> None:
     session = FakeSession()
-    record, _ = recorder_of(state, audio, then=session.hangup)
+    record, _ = recorder_of(state, url, then=session.hangup)
     with pytest.raises(CallGone, match="NORMAL_CLEARING"):
         running("[record, {play: 'say:Thanks'}]", session, record)
     assert session.verbs == [("hangup", "NORMAL_CLEARING")]
@@ -265,16 +256,16 @@ def test_a_caller_who_hung_up_ends_the_document_after_the_recording(state: State
 
 def test_a_step_that_needs_no_call_does_not_run_after_the_caller_hung_up() -> None:
     session = FakeSession()
-    record, _ = recorder_of(State.FINISHED, AUDIO, then=session.hangup)
+    record, _ = recorder_of(State.FINISHED, URL, then=session.hangup)
     call = call_on(session, record)
     document = parse("version: 1.0.0\nsections: {main: [record, {set: {after: 1}}]}", "greeting")
     with pytest.raises(CallGone):
         run(document, call)
-    assert call.vars == {"record_url": f"file://{AUDIO}", "record_result": "success"}
+    assert call.vars == {"record_url": URL, "record_result": "success"}
 
 
 def test_what_is_recorded_is_what_the_document_says_after_substitution() -> None:
-    record, asked = recorder_of(State.FINISHED, AUDIO)
+    record, asked = recorder_of(State.FINISHED, URL)
     steps = "[{record: {max_length: '${limit}', terminators: 5, beep: 'true', control_id: 'rec-${n}'}}]"
     running(steps, FakeSession(), record, limit="90", n=7)
     (params,) = asked
@@ -282,6 +273,6 @@ def test_what_is_recorded_is_what_the_document_says_after_substitution() -> None
 
 
 def test_no_recording_starts_with_a_wrong_parameter() -> None:
-    record, asked = recorder_of(State.FINISHED, AUDIO)
+    record, asked = recorder_of(State.FINISHED, URL)
     failure("[{record: {max_length: 5, input_sensitivity: 101}}]", FakeSession(), record)
     assert asked == []

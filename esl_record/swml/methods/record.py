@@ -16,12 +16,12 @@ def record(call: Call, params: Any) -> None:
     recorded of a call that lives.
     """
     given = RecordParams.of("record", mapping("record", params))
-    recording, audio = call.run_recorder(given)
+    recording, url = call.run_recorder(given)
     call.publish(
-        record_url=audio.as_uri() if audio else "",
+        record_url=url,
         record_result="success" if recording.succeeded else "failed",
     )
-    if recording.state is State.ERROR and audio is None and call.session.live:
+    if recording.state is State.ERROR and not url and call.session.live:
         # The caller would talk to nobody: the dialplan may know of another way to take the message.
         raise DocumentError("relay_script_method_execute_failed", f"record: {recording.error}")
     call.session.raise_if_disconnected()

@@ -1,0 +1,35 @@
+"""Secrets this service makes for itself, kept in the data directory for nobody but its user."""
+
+import base64
+import os
+import secrets
+from pathlib import Path
+
+_BYTES = 32
+
+
+def link_key(data_dir: Path) -> bytes:
+    """Signs download links; made at the first start. Raises OSError, ValueError where the file is no key."""
+    return bytes.fromhex(_kept(data_dir / "link.key", secrets.token_hex(_BYTES)))
+
+
+def webhook_secret(data_dir: Path) -> str:
+    """Signs callbacks, as the Standard Webhooks specification writes secrets; made at the first start.
+
+    Raises OSError.
+    """
+    return _kept(data_dir / "webhook.secret", f"whsec_{base64.b64encode(secrets.token_bytes(_BYTES)).decode()}")
+
+
+def _kept(path: Path, new: str) -> str:
+    """What ``path`` holds, ``new`` where nothing has been there."""
+    if path.exists() and (kept := path.read_text().strip()):
+        return kept
+    partial = path.with_name(f".{path.name}.part")
+    partial.unlink(missing_ok=True)
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(f"{new}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return new

@@ -1,0 +1,104 @@
+"""The calls under way, and what is being recorded of each."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import gevent
+
+from esl_record.errors import EslRecordError
+from esl_record.esl.session import Session
+from esl_record.recording.params import ParameterError, RecordParams
+from esl_record.recording.recorder import Recorder
+from esl_record.recording.recording import Party, Recording
+
+log = logging.getLogger(__name__)
+
+MakeRecorder = Callable[[Session, Party, RecordParams], Recorder]
+
+
+class LiveCall:
+    """One call. Recordings of it run side by side, each under a ``control_id`` of its own.
+
+    ``on_end`` is given each of them when it has ended.
+    """
+
+    def __init__(
+        self, session: Session, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recording], None]
+    ) -> None:
+        self.session = session
+        self.party = party
+        self.since = time.time()
+        self.recorders: dict[str, Recorder] = {}
+        """By control id; the one started last is the last."""
+        self._make_recorder = make_recorder
+        self._on_end = on_end
+        self._background: set[gevent.Greenlet] = set()
+
+    def record(self, params: RecordParams) -> Recording:
+        """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
+        return self._run(self._recorder(params))
+
+    def start(self, params: RecordParams) -> Recorder:
+        """Records in the background, beside whatever the call does. Raises ParameterError where the control id is
+        taken; what else goes wrong is an ``error`` of the recording."""
+        recorder = self._recorder(params)
+        running = gevent.spawn(self._run_alone, recorder)
+        self._background.add(running)
+        running.rawlink(self._background.discard)
+        return recorder
+
+    def end(self, timeout: float) -> None:
+        """Ends the background recordings and waits up to ``timeout`` seconds for them to be complete."""
+        for recorder in self.recorders.values():
+            recorder.stop()
+        gevent.joinall(list(self._background), timeout=timeout)
+
+    def _recorder(self, params: RecordParams) -> Recorder:
+        if params.control_id in self.recorders:
+            raise ParameterError(f"record: control_id = {params.control_id[:80]!r}: is in use in this call")
+        recorder = self.recorders[params.control_id] = self._make_recorder(self.session, self.party, params)
+        return recorder
+
+    def _run(self, recorder: Recorder) -> Recording:
+        try:
+            recording = recorder.record()
+        finally:
+            del self.recorders[recorder.params.control_id]
+        self._on_end(recording)
+        return recording
+
+    def _run_alone(self, recorder: Recorder) -> None:
+        try:
+            self._run(recorder)
+        except EslRecordError as error:
+            log.error("%s: no recording %s: %s", self.session.label, recorder.params.control_id, error)
+        except Exception:
+            log.exception("%s: unexpected error", self.session.label)
+
+
+class LiveCalls:
+    """The calls this service has in hand, by call id."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, LiveCall] = {}
+
+    def add(self, call: LiveCall) -> None:
+        self._calls[call.session.uuid] = call
+
+    def remove(self, call: LiveCall) -> None:
+        if self._calls.get(call.session.uuid) is call:
+            del self._calls[call.session.uuid]
+
+    def get(self, call_id: str) -> LiveCall | None:
+        return self._calls.get(call_id)
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[LiveCall]:
+        return iter(list(self._calls.values()))
+
+    @property
+    def recorders(self) -> list[Recorder]:
+        return [recorder for call in self for recorder in call.recorders.values()]

@@ -1,0 +1,37 @@
+"""Keys: made once, kept for nobody else."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from esl_record import keys
+from esl_record.config import Settings
+
+
+@pytest.mark.parametrize(("make", "name"), [(keys.link_key, "link.key"), (keys.webhook_secret, "webhook.secret")])
+def test_a_key_is_made_once_and_is_for_its_user_alone(tmp_path: Path, make: object, name: str) -> None:
+    assert callable(make)
+    first = make(tmp_path)
+    assert make(tmp_path) == first
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    (tmp_path / "other").mkdir()
+    assert make(tmp_path / "other") != first
+
+
+def test_a_key_cut_off_by_a_crash_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "link.key").touch()
+    (tmp_path / ".link.key.part").write_text("ab")
+    assert len(keys.link_key(tmp_path)) == 32
+    assert keys.link_key(tmp_path) == keys.link_key(tmp_path)
+
+
+def test_a_key_of_the_users_own_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "link.key").write_text("00ff\n")
+    assert keys.link_key(tmp_path) == b"\x00\xff"
+
+
+def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) -> None:
+    secret = keys.webhook_secret(tmp_path)
+    assert Settings(webhook_secrets=[secret]).webhook_secrets == [secret]

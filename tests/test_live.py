@@ -1,0 +1,132 @@
+"""Live calls: recordings of one call side by side, each under its own control id."""
+
+import logging
+from typing import Any, cast
+
+import gevent
+import pytest
+from gevent.event import Event as Flag
+
+from esl_record.errors import CallGone
+from esl_record.esl.session import Session
+from esl_record.live import LiveCall, LiveCalls
+from esl_record.recording.machine import State
+from esl_record.recording.params import ParameterError, RecordParams
+from esl_record.recording.recorder import Recorder
+from esl_record.recording.recording import Party, Recording
+
+LIMIT = 5.0
+
+
+class FakeSession:
+    def __init__(self, uuid: str = "call-1") -> None:
+        self.uuid = uuid
+        self.label = f"call {uuid}"
+
+
+class FakeRecorder:
+    """Records until it is stopped."""
+
+    def __init__(self, params: RecordParams) -> None:
+        self.params = params
+        self.ending = Flag()
+        self.failure: Exception | None = None
+
+    def record(self) -> Recording:
+        self.ending.wait(LIMIT)
+        if self.failure is not None:
+            raise self.failure
+        one = Recording.begun(f"r-{self.params.control_id}", Party(call_id="call-1"), self.params, 1.0)
+        return one.model_copy(update={"state": State.FINISHED})
+
+    def stop(self) -> None:
+        self.ending.set()
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.made: dict[str, FakeRecorder] = {}
+        session = cast(Session, FakeSession())
+        self.call = LiveCall(
+            session, Party(call_id="call-1"), self._make, lambda one: self.ended.append(one.control_id)
+        )
+
+    def _make(self, session: Session, party: Party, params: RecordParams) -> Recorder:
+        assert (session, party) == (self.call.session, self.call.party)
+        self.made[params.control_id] = FakeRecorder(params)
+        return cast(Recorder, self.made[params.control_id])
+
+
+def named(control_id: str, **params: Any) -> RecordParams:
+    return RecordParams(control_id=control_id, **params)
+
+
+def test_recordings_run_side_by_side_and_end_each_for_itself() -> None:
+    bench = Bench()
+    for control_id in ("a", "b"):
+        bench.call.start(named(control_id))
+    foreground = gevent.spawn(bench.call.record, named("c"))
+    gevent.idle()
+    assert list(bench.call.recorders) == ["a", "b", "c"]
+    bench.made["b"].stop()
+    bench.made["c"].stop()
+    assert foreground.get(timeout=LIMIT).control_id == "c"
+    gevent.idle()
+    assert list(bench.call.recorders) == ["a"]
+    bench.call.end(LIMIT)
+    assert sorted(bench.ended) == ["a", "b", "c"]
+    assert bench.call.recorders == {}
+
+
+def test_a_control_id_is_taken_until_its_recording_has_ended() -> None:
+    bench = Bench()
+    bench.call.start(named("a"))
+    for ask in (bench.call.start, bench.call.record):
+        with pytest.raises(ParameterError, match="control_id = 'a': is in use"):
+            ask(named("a"))
+    bench.call.end(LIMIT)
+    bench.call.start(named("a"))
+    bench.call.end(LIMIT)
+    assert bench.ended == ["a", "a"]
+
+
+@pytest.mark.parametrize("failure", [CallGone("call-1: gone"), ValueError("a mistake")])
+def test_a_recording_that_fails_is_one_entry_in_the_log(caplog: pytest.LogCaptureFixture, failure: Exception) -> None:
+    bench = Bench()
+    bench.call.start(named("a"))
+    bench.made["a"].failure = failure
+    with caplog.at_level(logging.ERROR):
+        bench.call.end(LIMIT)
+    assert len(caplog.records) == 1
+    assert (bench.ended, bench.call.recorders) == ([], {})
+
+
+def test_one_that_does_not_end_is_not_waited_for_forever() -> None:
+    bench = Bench()
+    bench.call.start(named("a"))
+    bench.made["a"].stop = lambda: None  # type: ignore[method-assign]
+    with gevent.Timeout(LIMIT):
+        bench.call.end(0.01)
+    bench.made["a"].ending.set()
+
+
+def test_calls_are_found_while_they_live() -> None:
+    calls, bench = LiveCalls(), Bench()
+    calls.add(bench.call)
+    assert calls.get("call-1") is bench.call
+    assert (list(calls), len(calls)) == ([bench.call], 1)
+    bench.call.start(named("a"))
+    assert [recorder.params.control_id for recorder in calls.recorders] == ["a"]
+    bench.call.end(LIMIT)
+    calls.remove(bench.call)
+    calls.remove(bench.call)
+    assert (calls.get("call-1"), len(calls), calls.recorders) == (None, 0, [])
+
+
+def test_a_call_that_came_back_is_not_removed_with_its_forerunner() -> None:
+    calls, first, second = LiveCalls(), Bench(), Bench()
+    calls.add(first.call)
+    calls.add(second.call)
+    calls.remove(first.call)
+    assert calls.get("call-1") is second.call
