@@ -151,7 +151,7 @@ class _Pools(PoolManager):
         self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
     ) -> HTTPConnectionPool:
         pool = super()._new_pool(scheme, host, port, request_context)
-        kind = _TlsConnection if scheme == "https" else _Connection
+        kind = _TlsConnection if scheme == "https" else _Vetted
         pool.ConnectionCls = functools.partial(kind, self._policy, self._names)  # type: ignore[assignment]
         return pool
 
@@ -240,10 +240,6 @@ class _Vetted(HTTPConnection):
             sock.close()
             raise
         return sock
-
-
-class _Connection(_Vetted):
-    pass
 
 
 class _TlsConnection(_Vetted, HTTPSConnection):
