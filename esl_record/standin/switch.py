@@ -37,12 +37,16 @@ class Switch:
         self._active: list[Call] = []
         self._wake = Flag()
         self._closed = False
+        self._started = time.monotonic()
         self._pacer = gevent.spawn(self._pace) if speed else None
 
     def call(self, address: tuple[str, int], path: str, caller: Caller) -> Call:
         """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once."""
         if self._closed:
             raise RuntimeError("the switch is closed")
+        if not self._active and self.speed:
+            # Nobody has noticed the frames that passed meanwhile.
+            self._core.clock.frame = max(self._core.clock.frame, self._due())
         call = Call(self._core, caller, self._api)
         self.calls[call.uuid] = call
         call.place(address, path)
@@ -69,24 +73,21 @@ class Switch:
         self._active = []
 
     def _pace(self) -> None:
-        started = time.monotonic()
         while True:
             if not self._active:
                 self._wake.clear()
                 self._wake.wait()
-                # Nobody has noticed the frames that passed meanwhile.
-                self._core.clock.frame = max(self._core.clock.frame, self._due(started))
             turn = time.monotonic()
-            while self._core.clock.frame < self._due(started):
+            while self._core.clock.frame < self._due():
                 self._tick()
                 if time.monotonic() - turn > _TURN_SECONDS:
                     gevent.sleep(_PAUSE_SECONDS)
                     turn = time.monotonic()
-            next_frame = started + (self._core.clock.frame + 1) / (FRAMES_PER_SECOND * self.speed)
+            next_frame = self._started + (self._core.clock.frame + 1) / (FRAMES_PER_SECOND * self.speed)
             gevent.sleep(max(next_frame - time.monotonic(), _PAUSE_SECONDS))
 
-    def _due(self, started: float) -> int:
-        return int((time.monotonic() - started) * self.speed * FRAMES_PER_SECOND)
+    def _due(self) -> int:
+        return int((time.monotonic() - self._started) * self.speed * FRAMES_PER_SECOND)
 
     def _tick(self) -> None:
         self._core.clock.frame += 1

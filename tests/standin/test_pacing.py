@@ -77,6 +77,20 @@ def test_call_time_runs_at_the_speed_asked_for():
     client.close()
 
 
+def test_a_call_after_a_long_idle_time_has_all_its_time():
+    client = Client()
+    switch = Switch(speed=40)
+    switch._started -= 3600  # an hour in which nobody called
+    call = switch.call(client.address, "", Caller(say(0.1), gives_up_after=12.0))
+    began = time.monotonic()
+    client.accept()
+    client.send("connect")
+    call.wait(5.0)
+    assert 0.29 <= time.monotonic() - began < 1.0
+    switch.close()
+    client.close()
+
+
 def test_waiting_for_a_call_that_does_not_end():
     client = Client()
     switch = Switch(speed=1)
