@@ -140,6 +140,11 @@ class _StandInCall:
 
 # ---- a real one
 
+HTTAPI = """<configuration name="httapi.conf"><settings/>
+  <profiles><profile name="default"><params><param name="gateway-url" value="http://127.0.0.1:9/"/></params></profile></profiles>
+</configuration>
+"""
+
 WENT_ON = "SUBSCRIBER_ABSENT"
 """The hang-up cause of the dialplan action after ``socket``."""
 
@@ -164,6 +169,10 @@ class FreeSwitchPhone:
             ("autoload_configs/event_socket.conf.xml", "8021", self.event_socket[1]),
         ):
             (conf / path).write_text((conf / path).read_text().replace(old, str(new)))
+        # For documents that play what they have recorded; a switch without the module goes on without it.
+        modules = conf / "autoload_configs/modules.conf.xml"
+        modules.write_text(modules.read_text().replace("</modules>", '<load module="mod_httapi"/></modules>'))
+        (conf / "autoload_configs/httapi.conf.xml").write_text(HTTAPI)
         # The service's port comes with the call: tests start services of their own.
         (conf / "dialplan/default/00_tests.xml").write_text(
             f"""<include>
@@ -206,6 +215,10 @@ class FreeSwitchPhone:
 
     def call(self, dialled: Dialled) -> Ended:
         return self.dial(dialled).end()
+
+    def has(self, module: str) -> bool:
+        with Inbound(self.event_socket, "ClueCon") as switch:
+            return switch.api(f"module_exists {module}").strip() == "true"
 
     def _ready(self) -> bool:
         try:

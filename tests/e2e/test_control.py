@@ -8,10 +8,12 @@ import pytest
 import requests
 import soundfile
 from numpy.typing import NDArray
-from phones import Dialled, Phone
+from phones import Dialled, FreeSwitchPhone, Phone
 from running import RunningService
+from test_record import likeness
 
 from esl_record.recording.machine import EndReason, State
+from esl_record.standin import voice
 
 NO_LIMITS = {"initial_timeout": 0, "end_silence_timeout": 0}
 RATE = 8000
@@ -164,3 +166,23 @@ def test_a_recording_is_started_stopped_listed_fetched_and_deleted(phone: Phone,
     assert service.get(place, auth=credentials).status_code == 404
     assert requests.get(item["url"], timeout=10).status_code == 404
     assert not ended.audio.exists()
+
+
+def test_the_switch_can_play_a_recording_by_its_url(phone: Phone, own_service: RunningService) -> None:
+    if not isinstance(phone, FreeSwitchPhone):
+        pytest.skip("the stand-in fetches nothing")
+    if not phone.has("mod_httapi"):
+        pytest.skip("this FreeSWITCH has no mod_httapi")
+    service = own_service
+    service.start()
+    phone.service = service
+    kept = {**NO_LIMITS, "max_length": 3, "control_id": "first"}
+    document = service.document("again", "answer", {"record": kept}, {"play": "${record_url}"}, "hangup")
+    call = phone.dial(Dialled(document, voice.say(3.0)))
+    (first,) = service.wait(lambda: live(service), "the recording")
+    heard = {**NO_LIMITS, "direction": "listen"}
+    assert service.command("calling.record", first["call_id"], control_id="heard", audio=heard).status_code == 200
+    ended = call.end()
+    files = {one.control_id: soundfile.read(one.audio(path), dtype="int16")[0] for path, one in ended.recordings}
+    assert len(files["heard"]) > len(files["first"])
+    assert likeness(files["heard"], files["first"]) > 0.9
