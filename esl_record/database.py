@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -25,8 +25,8 @@ metadata = MetaData()
 _BATCH = 256
 """Transactions at most that share one commit."""
 
-_BUSY = 10_000
-"""Milliseconds another process, a command beside the service, may hold SQLite's write lock."""
+_BUSY = 2_000
+"""Milliseconds another process, a command beside the service, may hold SQLite's write lock. Calls wait meanwhile."""
 
 
 class Database:
@@ -39,7 +39,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._waiting: deque[_Transaction] = deque()
+        self._waiting: deque[_Transaction[Any]] = deque()
         self._worker: gevent.Greenlet | None = None
         self._thread = ThreadPool(1)
         self._engine: Engine | None = None
@@ -49,13 +49,10 @@ class Database:
         """SQLite in ``path``."""
         return cls(f"sqlite:///{path.absolute()}")
 
-    def open(self) -> bool:
-        """Connects and makes the tables that are missing; says whether there were none at all.
-
-        Raises DatabaseError.
-        """
+    def open(self) -> None:
+        """Connects and makes the tables that are missing. Raises DatabaseError."""
         try:
-            return off_hub(self._open, self._thread)
+            off_hub(self._open, self._thread)
         except (SQLAlchemyError, ArgumentError, OSError, ImportError) as error:
             raise DatabaseError(f"database {self.shown}: {_plain(error)}") from error
 
@@ -73,15 +70,11 @@ class Database:
         ``work`` may be run twice, when another's failure has undone it, and must take no lock that greenlets take.
         Raises DatabaseError where the database fails.
         """
-        transaction = _Transaction(work)
-        self._waiting.append(transaction)
-        if self._worker is None:
-            self._worker = gevent.spawn(self._work)
-        try:
-            result: T = transaction.outcome.get()
-            return result
-        except SQLAlchemyError as error:
-            raise DatabaseError(f"database {self.shown}: {_plain(error)}") from error
+        return self._result(_Transaction(work))
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """As ``run`` for what only reads: where another process writes for long, this need not wait for it."""
+        return self._result(_Transaction(work, reads=True))
 
     def close(self) -> None:
         """Waits for what is under way and disconnects."""
@@ -92,26 +85,42 @@ class Database:
             self._engine = None
         self._thread.kill()
 
+    def _result(self, transaction: "_Transaction[T]") -> T:
+        self._waiting.append(transaction)
+        if self._worker is None:
+            self._worker = gevent.spawn(self._work)
+        try:
+            result: T = transaction.outcome.get()
+            return result
+        except SQLAlchemyError as error:
+            raise DatabaseError(f"database {self.shown}: {_plain(error)}") from error
+
     def _work(self) -> None:
         try:
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-                works = [transaction.work for transaction in batch]
-                try:
-                    outcomes = off_hub(lambda works=works: self._commit(works), self._thread)  # type: ignore[misc]
-                except Exception as error:
-                    outcomes = [(None, error)] * len(batch)
-                for transaction, (result, failure) in zip(batch, outcomes, strict=True):
-                    if failure is None:
-                        transaction.outcome.set(result)
-                    else:
-                        transaction.outcome.set_exception(failure)
+                for reads in (True, False):
+                    self._settle([one for one in batch if one.reads is reads], reads)
         finally:
             self._worker = None
 
+    def _settle(self, batch: "list[_Transaction[Any]]", reads: bool) -> None:
+        if not batch:
+            return
+        works = [transaction.work for transaction in batch]
+        try:
+            outcomes = off_hub(lambda: self._commit(works, reads), self._thread)
+        except Exception as error:
+            outcomes = [(None, error)] * len(batch)
+        for transaction, (result, failure) in zip(batch, outcomes, strict=True):
+            if failure is None:
+                transaction.outcome.set(result)
+            else:
+                transaction.outcome.set_exception(failure)
+
     # ---- on the thread
 
-    def _open(self) -> bool:
+    def _open(self) -> None:
         url = make_url(self._url)
         if url.get_backend_name() == "sqlite":
             if url.database:
@@ -123,27 +132,29 @@ class Database:
         else:
             self._engine = create_engine(url, pool_size=1, max_overflow=0, pool_pre_ping=True)
         with self._engine.begin() as connection:
-            new = not any(self._engine.dialect.has_table(connection, name) for name in metadata.tables)
             metadata.create_all(connection)
-        return new
 
-    def _commit(self, works: list[Callable[[Connection], Any]]) -> list[tuple[Any, Exception | None]]:
+    def _commit(self, works: list[Callable[[Connection], Any]], reads: bool) -> list[tuple[Any, Exception | None]]:
         if self._engine is None:
             raise DatabaseError(f"database {self.shown}: is closed")
+        begun = False
         try:
-            with self._engine.begin() as connection:
+            with self._engine.connect().execution_options(reads=reads) as connection, connection.begin():
+                begun = True
                 return [(work(connection), None) for work in works]
         except Exception as error:
-            if len(works) == 1:
-                return [(None, error)]
+            # A database that is locked has kept all of them waiting long enough.
+            if len(works) == 1 or not begun:
+                return [(None, error)] * len(works)
         # One of them has undone all: each for itself, so that only that one fails.
-        return [outcome for work in works for outcome in self._commit([work])]
+        return [outcome for work in works for outcome in self._commit([work], reads)]
 
 
-class _Transaction:
-    def __init__(self, work: Callable[[Connection], Any]) -> None:
+class _Transaction(Generic[T]):
+    def __init__(self, work: Callable[[Connection], T], *, reads: bool = False) -> None:
         self.work = work
-        self.outcome: AsyncResult[Any] = AsyncResult()
+        self.reads = reads
+        self.outcome: AsyncResult[T] = AsyncResult()
 
 
 def _configure(connection: Any, _: object) -> None:
@@ -154,7 +165,8 @@ def _configure(connection: Any, _: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # What will write asks for the lock at once: asking later could only fail.
+    connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE")
 
 
 def _plain(error: Exception) -> str:

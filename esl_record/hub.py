@@ -14,12 +14,15 @@ _pools: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()
 
 
 def off_hub(work: Callable[[], T], pool: ThreadPool | None = None) -> T:
-    """Runs what waits for a disk on a thread, so that other calls do not wait too; gives its result or raises.
+    """Runs what waits for a disk on a thread, of ``pool`` if one is given, so that other calls do not wait too; gives
+    its result or raises.
 
     ``work`` must take no lock that greenlets take too: patched locks do not pass between threads. Logging takes one.
     """
-    # gevent prints the traceback of a task that fails, whoever may be there to handle the error.
-    outcome: tuple[T | None, Exception | None] = (pool or _threads()).apply(_outcome, (work,))
+    # An idle pool is false, so this asks for None. And gevent prints the traceback of a task that fails, whoever may be
+    # there to handle the error.
+    threads = _threads() if pool is None else pool
+    outcome: tuple[T | None, Exception | None] = threads.apply(_outcome, (work,))
     result, error = outcome
     if error is not None:
         raise error

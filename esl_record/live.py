@@ -20,11 +20,11 @@ MakeRecorder = Callable[[Session, Party, RecordParams], Recorder]
 class LiveCall:
     """One call. Recordings of it run side by side, each under a ``control_id`` of its own.
 
-    ``on_end`` is given each of them when it has ended.
+    ``on_end`` is given the recorder of each when it is done, however that came about.
     """
 
     def __init__(
-        self, session: Session, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recording], None]
+        self, session: Session, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recorder], None]
     ) -> None:
         self.session = session
         self.party = party
@@ -62,11 +62,11 @@ class LiveCall:
 
     def _run(self, recorder: Recorder) -> Recording:
         try:
-            recording = recorder.record()
+            return recorder.record()
         finally:
+            recorder.begun.set()
             del self.recorders[recorder.params.control_id]
-        self._on_end(recording)
-        return recording
+            self._on_end(recorder)
 
     def _run_alone(self, recorder: Recorder) -> None:
         try:

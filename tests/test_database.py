@@ -10,7 +10,8 @@ from pathlib import Path
 
 import gevent
 import pytest
-from sqlalchemy import Column, Connection, Integer, Table, func, insert, select, text
+from gevent.monkey import get_original
+from sqlalchemy import Column, Connection, Integer, Table, event, func, insert, select, text
 
 from esl_record.database import Database, metadata
 from esl_record.errors import DatabaseError
@@ -23,7 +24,7 @@ numbers = Table("test_numbers", metadata, Column("number", Integer, primary_key=
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     database = Database.in_file(tmp_path / "a.sqlite")
-    assert database.open()
+    database.open()
     yield database
     database.close()
 
@@ -33,7 +34,7 @@ def put(number: int) -> "object":
 
 
 def count(database: Database) -> int:
-    return database.run(lambda connection: connection.execute(select(func.count()).select_from(numbers)).scalar_one())
+    return database.read(lambda connection: connection.execute(select(func.count()).select_from(numbers)).scalar_one())
 
 
 def test_what_has_returned_is_there_for_another_process(database: Database, tmp_path: Path) -> None:
@@ -71,7 +72,9 @@ def outcome(database: Database, number: int) -> object:
 def test_what_waits_together_shares_a_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     commits: list[int] = []
     commit = Database._commit
-    monkeypatch.setattr(Database, "_commit", lambda self, works: commits.append(len(works)) or commit(self, works))
+    monkeypatch.setattr(
+        Database, "_commit", lambda self, works, reads: commits.append(len(works)) or commit(self, works, reads)
+    )
     gevent.joinall([gevent.spawn(database.run, put(number)) for number in range(100)], timeout=LIMIT)
     assert count(database) == 100
     assert sum(commits[:-1]) == 100
@@ -92,6 +95,16 @@ def test_the_hub_goes_on_while_it_works(database: Database) -> None:
     assert len(turns) > 1
 
 
+def test_all_of_it_runs_on_one_thread(database: Database) -> None:
+    get_ident = get_original("_thread", "get_ident")
+    threads = {database.run(lambda connection: get_ident()) for _ in range(5)}
+    works = [gevent.spawn(database.read, lambda connection: get_ident()) for _ in range(20)]
+    gevent.joinall(works, timeout=LIMIT)
+    threads |= {one.value for one in works}
+    assert len(threads) == 1
+    assert get_ident() not in threads
+
+
 def test_an_error_of_the_driver_is_told_without_the_values(database: Database) -> None:
     database.run(put(4711))
     with pytest.raises(DatabaseError) as raised:
@@ -104,7 +117,7 @@ def test_an_error_of_the_driver_is_told_without_the_values(database: Database) -
 def test_tables_are_made_once(database: Database, tmp_path: Path) -> None:
     database.run(put(1))
     again = Database.in_file(tmp_path / "a.sqlite")
-    assert not again.open()
+    again.open()
     assert count(again) == 1
     again.close()
 
@@ -124,6 +137,26 @@ def test_a_command_beside_it_waits_for_the_lock_and_then_goes_on(database: Datab
     other.execute("COMMIT")
     other.close()
     assert waiting.get(timeout=LIMIT) == 1
+
+
+def test_where_another_process_holds_the_lock_reading_goes_on_and_all_that_write_fail_together(
+    database: Database, tmp_path: Path
+) -> None:
+    database.run(put(1))
+    database.read(lambda connection: connection.execute(text("PRAGMA busy_timeout=50")))
+    other = sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    begun: list[int] = []
+    event.listen(database._engine, "begin", lambda connection: begun.append(1), insert=True)
+    writing = [gevent.spawn(outcome, database, number) for number in range(2, 22)]
+    reading = gevent.spawn(database.read, lambda connection: connection.execute(select(numbers)).all())
+    gevent.joinall([*writing, reading], timeout=LIMIT)
+    assert reading.value == [(1,)]
+    assert [one.value for one in writing] == ["DatabaseError"] * 20
+    assert len(begun) <= 3
+    other.execute("COMMIT")
+    other.close()
+    assert database.run(put(2)) == 2
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ class FakeRecorder:
     def __init__(self, params: RecordParams) -> None:
         self.params = params
         self.ending = Flag()
+        self.begun = Flag()
         self.failure: Exception | None = None
 
     def record(self) -> Recording:
@@ -49,7 +50,7 @@ class Bench:
         self.made: dict[str, FakeRecorder] = {}
         session = cast(Session, FakeSession())
         self.call = LiveCall(
-            session, Party(call_id="call-1"), self._make, lambda one: self.ended.append(one.control_id)
+            session, Party(call_id="call-1"), self._make, lambda one: self.ended.append(one.params.control_id)
         )
 
     def _make(self, session: Session, party: Party, params: RecordParams) -> Recorder:
@@ -99,7 +100,7 @@ def test_a_recording_that_fails_is_one_entry_in_the_log(caplog: pytest.LogCaptur
     with caplog.at_level(logging.ERROR):
         bench.call.end(LIMIT)
     assert len(caplog.records) == 1
-    assert (bench.ended, bench.call.recorders) == ([], {})
+    assert (bench.ended, bench.call.recorders) == (["a"], {})
 
 
 def test_one_that_does_not_end_is_not_waited_for_forever() -> None:

@@ -15,15 +15,21 @@ _OPENING: AbstractContextManager[bool] = get_original("_thread", "allocate_lock"
 """soundfile opens files under a lock of its class, which gevent may have patched: such a lock does not pass between the
 threads that encode, and one of two that meet there waits for ever. A native one in front keeps them from meeting."""
 
+_LARGEST_WAV = 2**32 - 2**16
+"""Bytes of audio; the rest is for the header."""
+
 
 class Encoder:
     """Writes ``path`` as signed 16-bit wav. A context manager: leaving it in order completes the file.
+
+    Where ``samples`` are more than a wav's 32-bit sizes can tell of, it is RF64 (EBU Tech 3306), which readers of wav
+    know too.
 
     Leaving it by an exception, or failing to complete it, leaves nothing behind. Raises OSError, also for what
     libsndfile has to complain of, a full disk for one.
     """
 
-    def __init__(self, path: Path, rate: int, channels: int) -> None:
+    def __init__(self, path: Path, rate: int, channels: int, samples: int = 0) -> None:
         self.path = path
         self._partial = path.with_name(f".{path.name}.part")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +38,7 @@ class Encoder:
         try:
             with _OPENING:
                 self._file = soundfile.SoundFile(
-                    self._descriptor, "w", rate, channels, "PCM_16", format="WAV", closefd=False
+                    self._descriptor, "w", rate, channels, "PCM_16", format=_form(samples, channels), closefd=False
                 )
         except soundfile.SoundFileError as error:
             self._discard()
@@ -81,6 +87,10 @@ class Encoder:
             os.close(self._descriptor)
             self._descriptor = -1
         self._partial.unlink(missing_ok=True)
+
+
+def _form(samples: int, channels: int) -> str:
+    return "RF64" if samples * channels * 2 > _LARGEST_WAV else "WAV"
 
 
 def sync_directory(directory: Path) -> None:

@@ -42,6 +42,10 @@ recordings = Table(
 )
 
 
+indexings = Table("indexings", metadata, Column("at", Float, nullable=False))
+"""A row once the recordings that were there before the database are in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A recording as last told, and when that was, in unix seconds."""
@@ -86,10 +90,21 @@ class Catalog:
         connection.execute(update(recordings).where(this).values(**values))
         return State(before)
 
+    @property
+    def indexed(self) -> bool:
+        """Whether ``index`` has been done."""
+        return self._database.read(lambda connection: connection.execute(select(indexings)).first() is not None)
+
     def index(self, found: Iterable[Recording], at: float) -> int:
         """Takes in recordings a database that was lost or is new knows nothing of; says how many."""
         known = list(found)
-        self._database.run(lambda connection: [self.put(connection, one, at) for one in known])
+
+        def take_in(connection: Connection) -> None:
+            for one in known:
+                self.put(connection, one, at)
+            connection.execute(insert(indexings).values(at=at))
+
+        self._database.run(take_in)
         return len(known)
 
     def get(self, recording_id: str) -> Entry | None:
@@ -132,11 +147,11 @@ class Catalog:
 
     def totals(self) -> Totals:
         query = select(recordings.c.state, func.count(), func.coalesce(func.sum(recordings.c.size), 0))
-        rows = self._database.run(lambda connection: connection.execute(query.group_by(recordings.c.state)).all())
+        rows = self._database.read(lambda connection: connection.execute(query.group_by(recordings.c.state)).all())
         return Totals({State(state): count for state, count, _ in rows}, sum(size for _, _, size in rows))
 
     def _read(self, query: Select[Any]) -> list[Entry]:
-        return self._database.run(lambda connection: [_entry(row) for row in connection.execute(query)])
+        return self._database.read(lambda connection: [_entry(row) for row in connection.execute(query)])
 
 
 def _entry(row: Row[Any]) -> Entry:

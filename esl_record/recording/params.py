@@ -1,7 +1,8 @@
 """The parameters of a recording, checked: what a document, a handler or a client may ask for."""
 
+import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Self, TypeVar
 
@@ -16,6 +17,8 @@ DTMF_DIGITS = frozenset("0123456789ABCD*#")
 
 _LONGEST = 1e9
 """Seconds past which a time means never; keeps sample counts within 64 bits at any rate."""
+
+_PASSWORD = re.compile(r"//[^/\s]*@")
 
 _CODES = {"extra_forbidden": "undefined", "missing": "missing"}
 
@@ -43,7 +46,7 @@ class ParameterError(EslRecordError):
         self.code = code
 
 
-def _number(value: object) -> object:
+def number(value: object) -> object:
     """A number or a numeric string, as SWML allows; a bool is neither."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number is wanted")
@@ -61,8 +64,8 @@ def _truth(value: object) -> object:
     raise ValueError("true or false is wanted")
 
 
-Seconds = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
-Percent = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100, allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
+Percent = Annotated[float, BeforeValidator(number), Field(ge=0, le=100, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_truth)]
 
 
@@ -123,11 +126,23 @@ def validated(model: type[M], method: str, given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
-        raise ParameterError(
-            "; ".join(_complaint(model, method, dict(given), mistake) for mistake in mistakes),
-            _CODES.get(mistakes[0]["type"], "invalid_value"),
-        ) from None
+        found = list(complaints(model, method, given, error))
+        raise ParameterError("; ".join(text for _, text in found), found[0][0]) from None
+
+
+def complaints(
+    model: type[BaseModel],
+    method: str,
+    given: Mapping[str, Any],
+    error: ValidationError,
+    *,
+    ignore: Callable[[object], bool] = lambda value: False,
+) -> Iterator[tuple[str, str]]:
+    """The end of the contract's code, and a sentence, for each mistake in ``given`` but those whose value is one to
+    ``ignore``."""
+    for mistake in error.errors(include_url=False):
+        if mistake["type"] == "missing" or not ignore(mistake["input"]):
+            yield _CODES.get(mistake["type"], "invalid_value"), _complaint(model, method, dict(given), mistake)
 
 
 def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mistake: Any) -> str:
@@ -137,4 +152,6 @@ def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mista
     if mistake["type"] == "missing":
         return f"{method}: parameter {name!r} is missing"
     reason = mistake["msg"].removeprefix("Value error, ")
-    return f"{method}: {name} = {str(given.get(name, mistake['input']))[:80]!r}: {reason}"
+    # An address may hold a password.
+    shown = _PASSWORD.sub("//***@", str(given.get(name, mistake["input"])))
+    return f"{method}: {name} = {shown[:80]!r}: {reason}"

@@ -87,6 +87,8 @@ class Recorder:
         self._path = storage.spool_path(self._recording.recording_id)
         self._spool = Spool(self._path, self._recording.channels)
         self._machine = m.Machine(m.Limits())
+        self.begun = Flag()
+        """Set when the tap runs, or the recording has ended without it."""
         self._inbox: deque[_Happening] = deque()
         self._wake = Flag()
         self._closed = Flag()
@@ -99,6 +101,11 @@ class Recorder:
         if self._recording.state.final:
             return self._recording
         return self._recording.model_copy(update={"state": self._machine.state})
+
+    @property
+    def untold(self) -> list[tuple[Recording, m.PauseBehavior | None]]:
+        """The states nobody could be told of yet, in order."""
+        return list(self._untold)
 
     @property
     def position(self) -> float:
@@ -126,12 +133,11 @@ class Recorder:
 
         Raises CallGone if the call ends before the recording has begun.
         """
-        if self.params.beep:
-            self._session.playback(BEEP)
-        self._begin()
+        failure = self._prepare()
         forget = self._session.listen(self._on_event)
         try:
-            failure = self._start_tap()
+            failure = failure or self._start_tap()
+            self.begun.set()
             if failure:
                 self._feed(m.TapFailed(0, failure))
             else:
@@ -144,6 +150,16 @@ class Recorder:
             self._spool.close()
             while self._inbox:
                 self._inbox.popleft().done.set()
+
+    def _prepare(self) -> str:
+        """Beeps and asks for what the recording's time is counted in. Why that failed, empty if it did not."""
+        try:
+            if self.params.beep:
+                self._session.playback(BEEP)
+            self._begin()
+        except (CommandRefused, CommandTimeout) as error:
+            return f"the recording could not be begun: {error}"
+        return ""
 
     def _begin(self) -> None:
         told = self._session.get_variable("read_rate") or ""
@@ -158,10 +174,12 @@ class Recorder:
             hop_of(self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
             self._session.start_tap(str(self._path), tap_variables(self.params))
-        except (OSError, ValueError, CommandRefused, CommandTimeout) as error:
+        except (OSError, ValueError, CommandRefused) as error:
             return f"the tap could not be started: {error}"
-        except CallGone:
-            self._drop_spool()
+        except (CallGone, CommandTimeout):
+            # Without an answer, and without a hang-up, the tap may run: then the spool is all there will be of it.
+            if self._session.hangup_cause is not None:
+                self._drop_spool()
             raise
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
@@ -190,7 +208,7 @@ class Recorder:
             self._feed(change)
         self._feed(m.Audio(track.decided))
         if track.error is not None:
-            self._feed(m.TapFailed(track.decided, str(track.error)))
+            self._feed(m.TapFailed(max(track.decided, self._size()), str(track.error)))
 
     def _handle(self, happening: _Happening, track: Track) -> None:
         at = happening.at

@@ -2,13 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from esl_record.audio.spool import Spool
 from esl_record.errors import DatabaseError, SpoolError
 from esl_record.hub import off_hub
-from esl_record.recording.machine import EndReason, State
+from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
@@ -17,31 +18,44 @@ log = logging.getLogger(__name__)
 RETRY = 30.0
 """Seconds until what could not be completed is tried again."""
 
-QUIET = 2.0
+QUIET = 10.0
 """Seconds a spool must not have grown to be taken as closed: the call of a killed service may live on."""
+
+Told = tuple[Recording, PauseBehavior | None]
+"""A state to tell of, and how a paused recording is paused."""
+
+
+@dataclass(slots=True)
+class _Left:
+    """``due`` is the unix time before which it is not looked at; ``untold`` what its run could not tell of."""
+
+    due: float = 0.0
+    untold: list[Told] = field(default_factory=list)
 
 
 class Recovery:
     """Completes what was left in the spool directory: by an earlier run, or by this one for want of disk or database.
 
     ``begun`` is called with each recording as it was announced, in case that was never told of, ``tell`` with what it
-    has become. Both may raise DatabaseError.
+    has become. Both may raise DatabaseError. ``quiet`` in seconds, as QUIET.
     """
 
     def __init__(
         self,
         storage: Storage,
         begun: Callable[[Recording], None],
-        tell: Callable[[Recording], None],
+        tell: Callable[[Recording, PauseBehavior | None], None],
         *,
+        quiet: float = QUIET,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._storage = storage
         self._begun = begun
         self._tell = tell
+        self._quiet = quiet
         self._clock = clock
-        self._left: dict[Path, float] = {}
-        """The JSON files beside the spools, and the unix time before which none is looked at."""
+        self._left: dict[Path, _Left] = {}
+        """By the JSON file beside the spool."""
 
     @property
     def left(self) -> list[Path]:
@@ -51,11 +65,11 @@ class Recovery:
     def find(self) -> None:
         """Takes on what an earlier run left; to be called before the first call of this one."""
         for path in sorted(self._storage.spool_dir.glob("*.json")):
-            self._left.setdefault(path, 0.0)
+            self._left.setdefault(path, _Left())
 
-    def add(self, recording: Recording) -> None:
-        """Takes on a recording of this run that could not be put in place, or not told of."""
-        self._left[self._storage.announced_path(recording)] = self._clock() + RETRY
+    def add(self, recording: Recording, untold: Sequence[Told] = ()) -> None:
+        """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
+        self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, list(untold))
 
     def run(self) -> Iterator[Recording]:
         """Completes each recording whose spool no longer grows, and forgets it.
@@ -63,45 +77,72 @@ class Recovery:
         One that cannot be completed is tried again later; one whose facts cannot be read stays where it is, with a
         line in the log.
         """
-        for path, due in list(self._left.items()):
-            if due > self._clock():
+        for path, left in list(self._left.items()):
+            if left.due > self._clock():
                 continue
             try:
-                recording = Recording.model_validate_json(path.read_bytes())
-                document = self._storage.document_path(recording)
-                if recording.sample_rate <= 0:
-                    raise ValueError("it has no sample rate")
-                if self._grows(recording):
-                    continue
-                self._begun(recording)
-                completed = self._completed(recording, document)
-                self._tell(completed)
-                self._storage.drop_spool(recording)
-                del self._left[path]
-                log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
-                yield completed
-            except FileNotFoundError:
-                # Deleted meanwhile by whoever looks after this machine.
-                del self._left[path]
-                log.error("%s: is gone", path)
+                completed = self._recover(path, left)
             except (OSError, SpoolError, DatabaseError) as error:
-                self._left[path] = self._clock() + RETRY
+                left.due = self._clock() + RETRY
                 log.error("%s: it cannot be completed yet: %s", path, str(error).splitlines()[0])
-            except (ValueError, ArithmeticError) as error:
-                # ValueError: a ValidationError too; all else is what numbers of a damaged file lead to.
+            except Exception as error:
+                # A ValidationError, and whatever else the numbers and names of a damaged file lead to.
                 del self._left[path]
-                log.error("%s stays: it cannot be completed: %s", path, str(error).splitlines()[0])
+                log.error("%s stays: it cannot be completed: %s", path, (str(error) or repr(error)).splitlines()[0])
+            else:
+                if completed is not None:
+                    yield completed
+
+    def _recover(self, path: Path, left: _Left) -> Recording | None:
+        """The recording, complete and told of; None if that is not yet possible, or was all that was missing."""
+        if not path.exists():
+            # Never announced, for want of disk; or taken away by whoever looks after this machine.
+            self._tell_left(left)
+            del self._left[path]
+            return None
+        recording = Recording.model_validate_json(path.read_bytes())
+        document = self._storage.document_path(recording)
+        if recording.sample_rate <= 0:
+            raise ValueError("it has no sample rate")
+        if self._grows(recording):
+            return None
+        self._begun(recording)
+        self._tell_left(left)
+        completed = self._completed(recording, document)
+        if not self._holds_all(completed):
+            return None
+        self._tell(completed.model_copy(update={"parameters": recording.parameters}), None)
+        if not self._holds_all(completed):
+            return None
+        self._storage.drop_spool(recording)
+        del self._left[path]
+        log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
+        return completed
+
+    def _tell_left(self, left: _Left) -> None:
+        while left.untold:
+            self._tell(*left.untold[0])
+            left.untold.pop(0)
 
     def _grows(self, recording: Recording) -> bool:
         spool = self._storage.spool_path(recording.recording_id)
-        return spool.exists() and self._clock() - spool.stat().st_mtime < QUIET
+        # A time in the future is of a clock that has been set back since.
+        return spool.exists() and 0 <= self._clock() - spool.stat().st_mtime < self._quiet
+
+    def _holds_all(self, completed: Recording) -> bool:
+        """Whether nothing was written to the spool since it was copied: the call of a killed service may have woken."""
+        path = self._storage.spool_path(completed.recording_id)
+        if completed.end_reason is not EndReason.RECOVERED or not path.exists():
+            return True
+        with Spool(path, completed.channels) as spool:
+            return spool.size() <= round(completed.duration * completed.sample_rate)
 
     def _completed(self, recording: Recording, document: Path) -> Recording:
         if document.exists():
             # Stopped between the last steps: the recording is whole, but perhaps not yet told of.
-            return Recording.model_validate_json(document.read_bytes()).model_copy(
-                update={"parameters": recording.parameters}
-            )
+            filed = Recording.model_validate_json(document.read_bytes())
+            if self._holds_all(filed):
+                return filed
         path = self._storage.spool_path(recording.recording_id)
         if not path.exists():
             lost = {"state": State.ERROR, "end_reason": EndReason.ERROR, "error": "the switch wrote no audio"}

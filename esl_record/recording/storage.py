@@ -69,7 +69,8 @@ class Storage:
 
     def announce(self, recording: Recording) -> None:
         """Puts beside the spool what a later start must know to complete the recording without its call."""
-        write_whole(self.announced_path(recording), recording.model_dump_json(indent=2))
+        # An address in it may hold a password.
+        write_whole(self.announced_path(recording), recording.model_dump_json(indent=2), mode=0o600)
 
     def complete(self, recording: Recording, samples: int) -> Recording:
         """Makes the audio file from the first ``samples`` of the spool, then the JSON.
@@ -82,7 +83,7 @@ class Storage:
         written = 0
         with (
             Spool(path, recording.channels) as spool,
-            Encoder(target, recording.sample_rate, recording.channels) as encoder,
+            Encoder(target, recording.sample_rate, recording.channels, samples) as encoder,
         ):
             while written < samples:
                 block = spool.block(written, min(BLOCK, samples - written))
@@ -125,6 +126,8 @@ class Storage:
     def usage(self) -> tuple[int, int]:
         """Bytes in the spool, and bytes free where the recordings lie."""
         spooled = 0
+        if not self.spool_dir.is_dir():
+            return 0, shutil.disk_usage(self.recordings).free
         for entry in os.scandir(self.spool_dir):
             with suppress(FileNotFoundError):
                 spooled += entry.stat().st_size
@@ -136,12 +139,13 @@ class Storage:
         self.announced_path(recording).unlink(missing_ok=True)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, mode: int = 0o640) -> None:
     """Writes ``text`` to ``path`` so that at any instant the old file or the new is there whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())

@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 class Ledger:
-    """Catalog and outbox of one node. ``link`` gives the URL a recording's file is served at, by its id and format.
+    """Catalog and outbox of one node, in a database that may be ``shared`` with others.
 
-    ``on_queued`` is called with every event that now waits to be delivered, in the order of each recording's events.
-    Everything here raises DatabaseError.
+    ``link`` gives the URL a recording's file is served at, by its id and format. ``on_queued`` is called with every
+    event that now waits to be delivered, in the order of each recording's events. Everything here raises
+    DatabaseError.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Ledger:
         identity: Identity,
         link: Callable[[str, str], str],
         *,
+        shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.catalog = Catalog(database)
-        self.outbox = Outbox(database, identity.node_id)
+        # A database of its own is all this node's, whatever the node was called when a row was written.
+        self.outbox = Outbox(database, identity.node_id if shared else None)
         self.on_queued: Callable[[Callback], None] = lambda callback: None
         self._database = database
         self._storage = storage
@@ -45,10 +48,12 @@ class Ledger:
 
     def open(self) -> None:
         """Opens the database; into a new one goes what lies in the recordings directory."""
-        if self._database.open():
-            found = [recording for _, recording in self._storage.filed()]
-            if found:
-                log.info("catalog made anew from %d recordings", self.catalog.index(found, self._clock()))
+        self._database.open()
+        if not self.catalog.indexed:
+            # What has a spool yet may not have been told of: the recovery sees to that.
+            filed = (one for _, one in self._storage.filed() if not self._storage.announced_path(one).exists())
+            if taken := self.catalog.index(filed, self._clock()):
+                log.info("catalog made anew from %d recordings", taken)
 
     def close(self) -> None:
         self._database.close()
@@ -68,6 +73,7 @@ class Ledger:
     def delete(self, recording: Recording) -> None:
         """Deletes audio, JSON and row. Raises OSError too; what is left then can be deleted again."""
         off_hub(lambda: self._storage.delete(recording))
+        self._storage.drop_spool(recording)
         self.catalog.remove(recording.recording_id)
         log.info("recording %s deleted", recording.recording_id)
 

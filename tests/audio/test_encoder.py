@@ -196,3 +196,13 @@ def test_what_an_earlier_run_left_half_written_is_written_over(path: Path) -> No
     path.with_name(".b.wav.part").write_bytes(b"\xff" * 100_000)
     encode(path, 1)
     assert (here(path), frames(path)[0]) == (["b.wav"], noise(20).tobytes())
+
+
+@pytest.mark.parametrize(("samples", "head"), [(2**31 - 2**16, b"RIFF"), (2**31, b"RF64"), (2**40, b"RF64")])
+def test_what_a_wav_cannot_hold_is_rf64(tmp_path: Path, samples: int, head: bytes) -> None:
+    path = tmp_path / "long.wav"
+    with Encoder(path, 8000, 1, samples) as encoder:
+        encoder.write(np.arange(800, dtype=np.int16).reshape(-1, 1))
+    assert path.read_bytes()[:4] == head
+    read, rate = soundfile.read(path, dtype="int16")
+    assert (rate, list(read)) == (8000, list(range(800)))

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from esl_record.audio.encoder import Encoder
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError
+from esl_record.audio.spool import Spool
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
 from esl_record.recording.machine import EndReason, PauseBehavior, State
@@ -981,7 +982,27 @@ def test_in_stereo_the_direction_says_which_leg_is_listened_to(bench: Make, dire
     assert running.result().state is state
 
 
-@pytest.mark.parametrize("error", [CommandRefused("-ERR Cannot record session!"), CommandTimeout("no answer")])
+@pytest.mark.parametrize("error", [CommandTimeout("no answer"), CallGone("call c1: connection reset")])
+def test_a_tap_that_was_not_answered_for_may_run_and_its_spool_stays(bench: Make, error: Exception) -> None:
+    running = bench()
+    running.session.failures["start"] = error
+    assert running.begin().raised(type(error)) == str(error)
+    assert running.spooled() == [".json"]
+    assert running.states == []
+
+
+@pytest.mark.parametrize("verb", ["playback", "get_variable"])
+@pytest.mark.parametrize("error", [CommandRefused("-ERR no"), CommandTimeout("no answer")])
+def test_a_recording_that_cannot_be_begun_is_told_of(bench: Make, verb: str, error: Exception) -> None:
+    running = bench(beep=True)
+    running.session.failures[verb] = error
+    recording = running.begin().result()
+    assert running.told == [(recording, None)]
+    assert recording.state is State.ERROR
+    assert recording.error == f"the recording could not be begun: {error}"
+
+
+@pytest.mark.parametrize("error", [CommandRefused("-ERR Cannot record session!")])
 def test_a_tap_that_is_refused_is_an_error_without_file(bench: Make, error: Exception) -> None:
     running = bench()
     running.session.failures["start"] = error
@@ -1008,6 +1029,15 @@ def test_a_spool_folder_that_has_gone_is_an_error_without_file(bench: Make) -> N
 def test_a_call_that_ends_before_the_recording_has_begun_leaves_nothing(bench: Make, verb: str) -> None:
     running = bench(beep=True)
     running.session.failures[verb] = CallGone("call c1: ORIGINATOR_CANCEL")
+    getting_there = getattr(running.session, "start_tap" if verb == "start" else verb)
+
+    def hung_up(*arguments: Any) -> Any:
+        try:
+            return getting_there(*arguments)
+        finally:
+            running.session.hangup_cause = "ORIGINATOR_CANCEL"
+
+    setattr(running.session, "start_tap" if verb == "start" else verb, hung_up)
     assert running.begin().raised(CallGone) == "call c1: ORIGINATOR_CANCEL"
     assert running.spooled() == []
     assert running.kept() == []
@@ -1062,6 +1092,24 @@ def test_a_spool_that_shrinks_is_an_error_that_keeps_the_rest(bench: Make, left:
     assert running.spooled() == []
 
 
+def test_audio_nobody_has_looked_at_yet_is_kept_when_the_detector_fails(
+    bench: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(1.0)
+    running.session.write(silence(5.0))
+
+    def broken(*_: object) -> None:
+        raise SpoolError("Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "read", broken)
+        running.tick()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.duration == 6.0
+
+
 def test_a_detector_that_fails_is_an_error_that_keeps_the_audio(bench: Make) -> None:
     class Broken:
         def read(self, limit: int) -> Samples:
@@ -1096,7 +1144,7 @@ def test_a_full_disk_leaves_the_spool_and_says_where(bench: Make, monkeypatch: p
     assert running.spooled() == [".json", ".raw"]
     told: list[Recording] = []
     later = running.session.path.stat().st_mtime + 60
-    recovery = Recovery(running.storage, lambda begun: None, told.append, clock=lambda: later)
+    recovery = Recovery(running.storage, lambda begun: None, lambda one, _: told.append(one), clock=lambda: later)
     recovery.find()
     (recovered,) = recovery.run()
     assert (recovered.recording_id, recovered.duration) == (recording.recording_id, 1.0)

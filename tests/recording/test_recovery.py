@@ -11,7 +11,7 @@ from disks import disk_of
 from test_storage import START, begun, files, frames, noise, spooled
 
 from esl_record.errors import DatabaseError
-from esl_record.recording.machine import EndReason, State
+from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import Recording
 from esl_record.recording.recovery import QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
@@ -42,8 +42,8 @@ class Told:
     def begun(self, recording: Recording) -> None:
         self._say("begun", recording)
 
-    def ended(self, recording: Recording) -> None:
-        self._say("ended", recording)
+    def ended(self, recording: Recording, pausing: PauseBehavior | None = None) -> None:
+        self._say("ended" if pausing is None else pausing.value, recording)
 
     def _say(self, what: str, recording: Recording) -> None:
         if self.failure is not None:
@@ -350,4 +350,96 @@ def test_one_somebody_has_taken_away_is_forgotten(storage: Storage, caplog: pyte
     storage.drop_spool(begun())
     assert list(recovery.run()) == []
     assert recovery.left == []
-    assert "is gone" in caplog.text
+    assert caplog.records == []
+
+
+def test_what_its_own_run_could_not_tell_is_told_first_and_in_order(storage: Storage) -> None:
+    now, told = WRITTEN + QUIET, Told()
+    recovery = recovery_of(storage, lambda: now, told)
+    left_behind(storage, begun(), noise(160, 1))
+    paused = begun().model_copy(update={"state": State.PAUSED})
+    recovery.add(begun(), [(begun(), None), (paused, PauseBehavior.SKIP), (begun(), None)])
+    now += RETRY
+    (done,) = recovery.run()
+    assert told.said == [("begun", begun()), ("ended", begun()), ("skip", paused), ("ended", begun()), ("ended", done)]
+
+
+def test_what_was_never_announced_is_told_when_it_can_be(storage: Storage) -> None:
+    storage.prepare()
+    now, told = WRITTEN, Told()
+    recovery = recovery_of(storage, lambda: now, told)
+    failed = begun().model_copy(update={"state": State.ERROR})
+    recovery.add(failed, [(failed, None)])
+    told.failure = DatabaseError("locked")
+    now += RETRY
+    assert list(recovery.run()) == []
+    told.failure = None
+    now += RETRY
+    assert list(recovery.run()) == []
+    assert (told.said, recovery.left) == ([("ended", failed)], [])
+
+
+# ---- calls that wake up
+
+
+def grow(storage: Storage, at: float) -> None:
+    path = storage.spool_path(begun().recording_id)
+    with path.open("ab") as file:
+        file.write(noise(800, 1, seed=9))
+    os.utime(path, (at, at))
+
+
+@pytest.mark.parametrize("when", ["begun", "ended"])
+def test_a_spool_that_grows_while_it_is_completed_is_completed_again_whole(storage: Storage, when: str) -> None:
+    left_behind(storage, begun(), noise(800, 1))
+    now, told = WRITTEN + QUIET, Told()
+    growing = [when]
+
+    def waking(what: str) -> Callable[..., None]:
+        def tell(recording: Recording, *more: object) -> None:
+            if growing == [what]:
+                growing.clear()
+                grow(storage, now)
+            getattr(told, what)(recording)
+
+        return tell
+
+    recovery = Recovery(storage, waking("begun"), waking("ended"), clock=lambda: now)
+    recovery.find()
+    list(recovery.run())
+    for _ in range(2):
+        now += RETRY + QUIET
+        list(recovery.run())
+    assert frames(storage.audio_path(begun()))[0] == noise(800, 1) + noise(800, 1, seed=9)
+    assert told.said[-1][1].duration == 0.2
+    assert recovery.left == []
+
+
+def test_one_completed_short_by_a_run_that_was_killed_is_completed_again(storage: Storage) -> None:
+    left_behind(storage, begun(), noise(800, 1))
+    ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED}
+    storage.complete(begun().model_copy(update=ended), 800)
+    grow(storage, WRITTEN)
+    ((done,), left) = recovered(storage)
+    assert (done.duration, left) == (0.2, [])
+    assert frames(storage.audio_path(begun()))[0] == noise(800, 1) + noise(800, 1, seed=9)
+
+
+def test_a_clock_that_was_set_back_holds_up_no_recovery(storage: Storage) -> None:
+    left_behind(storage, begun(), noise(160, 1))
+    assert len(recovered(storage, at=WRITTEN - 3600)[0]) == 1
+
+
+def test_an_address_that_is_no_text_holds_up_no_other(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    for number in (1, 2):
+        left_behind(storage, begun(number=number), noise(160, 1))
+
+    def strange(recording: Recording) -> None:
+        if recording.control_id == "control-1":
+            raise TypeError("an address that is a number")
+
+    recovery = Recovery(storage, strange, lambda recording, pausing: None, clock=lambda: WRITTEN + QUIET)
+    recovery.find()
+    assert [one.control_id for one in recovery.run()] == ["control-2"]
+    assert "a number" in caplog.text
+    assert len(files(storage.spool_dir)) == 2

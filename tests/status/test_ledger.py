@@ -133,3 +133,42 @@ def test_deleting_takes_files_and_row(ledger: Ledger, storage: Storage) -> None:
     assert ledger.catalog.all() == []
     assert list(storage.filed()) == []
     ledger.delete(recording)
+
+
+def test_a_first_start_that_was_killed_is_made_up_for(storage: Storage) -> None:
+    recording = ended(begun()).told()
+    storage.file(recording)
+    Database.in_file(storage.recordings.parent / "catalog.sqlite").open()
+    ledger = opened(storage)
+    assert ledger.catalog.all() == [recording]
+    ledger.close()
+
+
+def test_what_has_a_spool_yet_is_left_to_the_recovery(storage: Storage) -> None:
+    recording = ended(begun())
+    storage.announce(recording)
+    storage.file(recording)
+    ledger = opened(storage)
+    assert ledger.catalog.all() == []
+    ledger.tell_begun(begun())
+    ledger.tell(recording)
+    assert [callback.state for callback in ledger.outbox.listed()] == ["recording", "finished"]
+    ledger.close()
+
+
+def test_what_was_deleted_does_not_come_back(ledger: Ledger, storage: Storage) -> None:
+    storage.announce(begun())
+    ledger.tell(ended(begun()))
+    ledger.delete(ended(begun()))
+    assert list(storage.spool_dir.iterdir()) == []
+
+
+def test_a_node_that_is_called_otherwise_sends_what_was_left(storage: Storage) -> None:
+    for name in ("old", "new"):
+        database = Database.in_file(storage.recordings.parent / "catalog.sqlite")
+        ledger = Ledger(database, storage, Identity("p", "s", name), lambda *_: "", clock=lambda: NOW)
+        ledger.open()
+        if name == "old":
+            ledger.tell(begun())
+        assert len(ledger.outbox.pending()) == 1
+        ledger.close()
