@@ -4,11 +4,15 @@ What is refused is IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890
 (mapped, 6to4, Teredo, NAT64), and the addresses at which clouds answer their own machines.
 """
 
+import _socket
 import functools
+import io
 import socket
 import ssl
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
+from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -16,6 +20,8 @@ from typing import Any
 import gevent
 import requests
 from gevent.event import AsyncResult
+from gevent.lock import Semaphore
+from gevent.threadpool import ThreadPool
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3 import HTTPConnectionPool, PoolManager
@@ -27,37 +33,29 @@ from urllib3.util.ssl_ import create_urllib3_context
 from esl_record.errors import EslRecordError
 
 Network = IPv4Network | IPv6Network
-_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-"""What getaddrinfo gives."""
+_Found = tuple[int, int, int, str, Any]  # what getaddrinfo gives
+
+_ANSWER = 1 << 18
+"""Bytes of an answer that are read, all heads of it included."""
+
+_LOOKUPS, _RETRIES = 32, 8
+"""Names looked up at once; of those that were slow the last time."""
+
+_SLOW, _REMEMBERED = 2.0, 4096
+"""Seconds after which a lookup is slow; names remembered for that."""
 
 _UNICAST: tuple[Network, ...] = (ip_network("0.0.0.0/0"), ip_network("2000::/3"))
 
 # Written out: what Python's is_global says has changed from one release to the next.
-_SPECIAL: tuple[Network, ...] = tuple(
-    ip_network(network)
-    for network in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure, to its own machines
-        "169.254.0.0/16",
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        "224.0.0.0/4",
-        "240.0.0.0/4",
-        "2001::/23",
-        "2001:db8::/32",
-        "2002::/16",
-        "3fff::/20",
-    )
-)
+# fmt: off
+_SPECIAL: tuple[Network, ...] = tuple(map(ip_network, (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8",
+    "168.63.129.16/32",  # Azure, to its own machines
+    "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16",
+    "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+)))
+# fmt: on
 
 
 class AddressRefused(EslRecordError):
@@ -145,56 +143,110 @@ class _Pools(PoolManager):
     def __init__(self, policy: AddressPolicy, **options: Any) -> None:
         super().__init__(**options)
         self._policy = policy
-        self._names = _Names()
 
     def _new_pool(
         self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
     ) -> HTTPConnectionPool:
         pool = super()._new_pool(scheme, host, port, request_context)
         kind = _TlsConnection if scheme == "https" else _Vetted
-        pool.ConnectionCls = functools.partial(kind, self._policy, self._names)  # type: ignore[assignment]
+        pool.ConnectionCls = functools.partial(kind, self._policy)  # type: ignore[assignment]
         return pool
 
 
 class _Names:
-    """Looks up a name once, however many ask for it meanwhile.
+    """Looks up names on threads of its own, a name once however many ask for it meanwhile.
 
-    gevent does it on ten threads: a name server that hangs may take one of them for a name, not one for a request.
+    A name server that hangs takes one thread for a name. The names that were slow the last time share a few threads:
+    only so many names as there are others can make the rest wait, and each of them but once in a while.
     """
 
     def __init__(self) -> None:
-        self._asked: dict[tuple[str, int], AsyncResult[list[_Found]]] = {}
+        self._asked: dict[str, AsyncResult[list[_Found]]] = {}
+        self._slow: dict[str, None] = {}
+        self._retries = Semaphore(_RETRIES)
+        # Not the hub's own, on which the rest of the service has its names looked up.
+        self._threads = ThreadPool(_LOOKUPS)
 
     def find(self, host: str, port: int, timeout: float | None) -> list[_Found]:
         """Raises OSError: gaierror, or TimeoutError after ``timeout`` seconds."""
-        answer = self._asked.get((host, port))
+        answer = self._asked.get(host)
         if answer is None:
-            answer = self._asked[host, port] = AsyncResult()
-            gevent.spawn(self._ask, host, port, answer)
+            answer = self._asked[host] = AsyncResult()
+            gevent.spawn(self._ask, host, answer)
         answer.wait(timeout)
         if not answer.ready():
             raise TimeoutError(f"{host} not looked up within {timeout:g} s")
-        found: list[_Found] = answer.get()
-        return found
+        return [(*one[:4], (one[4][0], port, *one[4][2:])) for one in answer.get()]
 
-    def _ask(self, host: str, port: int, answer: "AsyncResult[list[_Found]]") -> None:
+    def _ask(self, host: str, answer: "AsyncResult[list[_Found]]") -> None:
         try:
-            answer.set(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
-            answer.set_exception(error)
-        except UnicodeError:
-            answer.set_exception(socket.gaierror(socket.EAI_NONAME, "not a name"))
+            with self._retries if host in self._slow else nullcontext():
+                found, took = self._threads.apply(_looked_up, (host,))
+            self._slow.pop(host, None)
+            if took > _SLOW:
+                self._slow[host] = None
+            if len(self._slow) > _REMEMBERED:
+                del self._slow[next(iter(self._slow))]
         finally:
-            del self._asked[host, port]
+            del self._asked[host]
+        (answer.set_exception if isinstance(found, OSError) else answer.set)(found)
+
+
+def _looked_up(host: str) -> tuple[list[_Found] | OSError, float]:
+    """What ``host`` is, or why not, and the seconds it took. Not what gevent made of it, on the hub's own threads."""
+    began = time.monotonic()
+    try:
+        found: list[_Found] | OSError = _socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError) as error:
+        found = error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, "not a name")
+    return found, time.monotonic() - began
+
+
+# One for all sessions: else names that hang would be bounded for each, and not for the service.
+_names = functools.cache(_Names)
+
+
+class _Bounded(io.RawIOBase):
+    """A socket's ``raw``, read as far as an answer may go. Others run between two reads, as with gevent they do not
+    while data is ready: all the service would wait for a peer that floods, and no timeout would ever strike.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._left = _ANSWER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        gevent.sleep(0)
+        if not self._left:
+            raise OSError(f"an answer of more than {_ANSWER >> 10} KiB")
+        count: int | None = self._raw.readinto(memoryview(buffer)[: self._left])
+        self._left -= count or 0
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    """Here, and not where a body is read, as http.client reads heads and the ends of chunks without a bound."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = io.BufferedReader(_Bounded(self.fp.detach()))
 
 
 class _Vetted(HTTPConnection):
     """Connects to permitted addresses only."""
 
-    def __init__(self, policy: AddressPolicy, names: _Names, *args: Any, **options: Any) -> None:
+    response_class = _Answer
+
+    def __init__(self, policy: AddressPolicy, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._policy = policy
-        self._names = names
 
     def _new_conn(self) -> socket.socket:
         limit = float(self.timeout) if isinstance(self.timeout, int | float) else None
@@ -209,7 +261,7 @@ class _Vetted(HTTPConnection):
 
     def _connect(self, limit: float | None) -> socket.socket:
         began = time.monotonic()
-        found = self._names.find(self._dns_host, self.port, limit)
+        found = _names().find(self._dns_host, self.port, limit)
         permitted = [one for one in found if self._policy.permits(one[4][0])]
         if found and not permitted:
             raise AddressRefused(found[0][4][0])

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from esl_record.logs import one_line
 from esl_record.recording.recording import Recording
+from esl_record.status import receiver
 from esl_record.status.outbox import Callback
-from esl_record.status.receiver import Receiver
 
 
 def recordings(entries: Iterable[Recording]) -> Table:
@@ -41,7 +41,7 @@ def callbacks(entries: Iterable[Callback]) -> Table:
                 one.state,
                 one.status.value,
                 str(one.attempts),
-                Receiver.of(one.url).shown,
+                receiver.shown(one.url),
                 one.last_result,
             )
             for one in entries

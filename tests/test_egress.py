@@ -1,10 +1,14 @@
 """Egress: no request goes where it may not, by no name, number or second answer."""
 
+import functools
 import gc
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +17,7 @@ from typing import Any
 import gevent
 import pytest
 import requests
-from gevent.event import Event as Flag
+from gevent.monkey import get_original
 from gevent.server import StreamServer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,16 +140,17 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
     """Has each lookup answered by the next of ``answers``, the last one again and again; gives the names asked for."""
     asked: list[str] = []
 
-    def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: None, *args: Any, **options: Any) -> list[Any]:
+        assert port is None
         asked.append(host)
         addresses = answers[min(len(asked), len(answers)) - 1]
         families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in addresses]
         return [
-            (family, socket.SOCK_STREAM, 6, "", (address, port))
+            (family, socket.SOCK_STREAM, 6, "", (address, 0))
             for family, address in zip(families, addresses, strict=True)
         ]
 
-    monkeypatch.setattr(egress.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(egress._socket, "getaddrinfo", getaddrinfo)
     return asked
 
 
@@ -270,26 +275,189 @@ def test_no_cookie_is_kept(session: requests.Session, servers: Callable[..., Ser
     assert server.connections == 1, "the connection is kept, though"
 
 
-def test_a_name_is_looked_up_once_however_many_ask(
-    session: requests.Session, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    answered = Flag()
+class Hanging:
+    """Name servers: those of names that begin with "slow" answer only once ``release`` has been called."""
 
-    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
-        asked.append(host)
-        answered.wait(LIMIT)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[str] = []
+        self._released = False
+        monkeypatch.setattr(egress._socket, "getaddrinfo", self._getaddrinfo)
 
-    monkeypatch.setattr(egress.socket, "getaddrinfo", getaddrinfo)
+    def release(self) -> None:
+        self._released = True
+
+    def _getaddrinfo(self, host: str, *_: Any, **__: Any) -> list[Any]:
+        self.asked.append(host)
+        until = time.monotonic() + LIMIT
+        while host.startswith("slow") and not self._released and time.monotonic() < until:
+            # On a thread: not gevent's.
+            get_original("time", "sleep")(0.005)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
+    monkeypatch.setattr(egress, "_names", functools.cache(egress._Names))
+    made = Hanging(monkeypatch)
+    yield made
+    made.release()
+    with gevent.Timeout(LIMIT):
+        while egress._names()._asked:
+            gevent.sleep(0.005)
+    egress._names()._threads.kill()
+
+
+def test_a_name_is_looked_up_once_however_many_ask(session: requests.Session, server: Server, hanging: Hanging) -> None:
     url = f"http://slow.example:{server.port}/"
     gone = gevent.spawn(session.post, url, timeout=(0.05, 1))
     others = [gevent.spawn(get, session, url) for _ in range(4)]
-    gone.join(LIMIT)
-    assert isinstance(gone.exception, requests.ConnectTimeout)
-    answered.set()
-    gevent.joinall(others, LIMIT, raise_error=True)
-    assert len(asked) == 1
+    with egress.session(LOOPBACK) as another:
+        others.append(gevent.spawn(get, another, url))
+        gone.join(LIMIT)
+        assert isinstance(gone.exception, requests.ConnectTimeout)
+        hanging.release()
+        gevent.joinall(others, LIMIT, raise_error=True)
+    assert hanging.asked == ["slow.example"]
+
+
+def test_names_that_hang_leave_threads_for_others(server: Server, hanging: Hanging) -> None:
+    def post(host: str) -> None:
+        with egress.session(LOOPBACK) as session:
+            get(session, f"http://{host}:{server.port}/")
+
+    slow = [gevent.spawn(post, f"slow-{number}.example") for number in range(egress._LOOKUPS - 1)]
+    with gevent.Timeout(LIMIT / 2):
+        post("quick.example")
+        assert socket.gethostbyname("127.0.0.1") == "127.0.0.1"
+    hanging.release()
+    gevent.joinall(slow, LIMIT, raise_error=True)
+
+
+def test_names_that_were_slow_wait_behind_each_other_and_no_other(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "_LOOKUPS", 4)
+    monkeypatch.setattr(egress, "_RETRIES", 2)
+    monkeypatch.setattr(egress, "_SLOW", 0.02)
+    names = egress._names()
+    found = [gevent.spawn(names.find, f"slow-{number}", 80, LIMIT) for number in range(8)]
+    with pytest.raises(TimeoutError):
+        names.find("slow-0", 80, 0.1)
+    assert len(hanging.asked) == 4
+    hanging.release()
+    gevent.joinall(found, LIMIT, raise_error=True)
+    assert {"slow-0", "slow-3"} <= set(names._slow)
+    hanging._released = False
+    del hanging.asked[:]
+    again = [gevent.spawn(names.find, f"slow-{number}", 80, LIMIT) for number in range(4)]
+    for _ in range(3):
+        assert names.find("quick", 443, LIMIT)[0][4] == ("127.0.0.1", 443)
+    assert [host for host in hanging.asked if host != "quick"] == ["slow-0", "slow-1"]
+    hanging.release()
+    gevent.joinall(again, LIMIT, raise_error=True)
+
+
+def test_what_answers_quickly_is_not_slow_any_more(hanging: Hanging) -> None:
+    names = egress._names()
+    names._slow["quick"] = None
+    names.find("quick", 80, LIMIT)
+    assert not names._slow
+
+
+# ---- floods
+
+FLOOD = """
+import os, signal, socket, ssl, sys, time
+
+head, block, certificate = sys.argv[1].encode(), sys.argv[2].encode() * 4000, sys.argv[3]
+listener = socket.create_server(("127.0.0.1", 0))
+# A flood that nobody breaks off would hold up this very test.
+signal.alarm(10)
+if os.fork() == 0:
+    signal.alarm(10)
+    sock = listener.accept()[0]
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        sock = context.wrap_socket(sock, server_side=True)
+    sock.recv(65536)
+    sock.sendall(head)
+    try:
+        while True:
+            sock.sendall(block)
+    except OSError:
+        os._exit(0)
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import _socket
+import gevent
+from esl_record import egress
+
+real = _socket.getaddrinfo
+_socket.getaddrinfo = lambda host, *args, **options: real("127.0.0.1", *args, **options)
+worst = 0.0
+
+
+def watch():
+    global worst
+    while True:
+        began = time.monotonic()
+        gevent.sleep(0.01)
+        worst = max(worst, time.monotonic() - began - 0.01)
+
+
+trust = ssl.create_default_context(cafile=certificate.replace(".pem", ".crt")) if certificate else None
+session = egress.session(egress.AddressPolicy(["127.0.0.0/8"]), trust=trust)
+gevent.spawn(watch)
+gevent.sleep(0)
+scheme = "https" if certificate else "http"
+try:
+    answer = session.post(f"{scheme}://receiver.example:{listener.getsockname()[1]}/", data=b"{}", timeout=5)
+    said = str(answer.status_code)
+except Exception as error:
+    said = str(error)
+gevent.sleep(0.02)
+print(f"{worst:.3f} {said}")
+"""
+
+CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("head", "block"),
+    [
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        (CHUNKED + "0\r\n", "a: b\r\n"),
+    ],
+    ids=["heads", "trailers"],
+)
+def test_a_flood_is_broken_off_and_others_go_on(
+    scheme: str, head: str, block: str, request: pytest.FixtureRequest
+) -> None:
+    certificate = str(request.getfixturevalue("certificate")) if scheme == "https" else ""
+    ran = subprocess.run(
+        [sys.executable, "-c", FLOOD, head, block, certificate],
+        env={**os.environ, "PYTHONPATH": str(Path(egress.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=3 * LIMIT,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr or "frozen"
+    worst, _, said = ran.stdout.partition(" ")
+    assert "an answer of more than 256 KiB" in said
+    assert float(worst) < 0.5
+
+
+def test_a_long_answer_is_read_as_far_as_it_may_go(session: requests.Session, servers: Callable[..., Server]) -> None:
+    fits, long = (servers(answer=OK.replace(b": 2", b": %d" % size) + b"x" * size) for size in (200_000, 300_000))
+    assert len(get(session, f"http://127.0.0.1:{fits.port}/").content) == 200_000
+    with pytest.raises(requests.RequestException, match="more than 256 KiB"):
+        get(session, f"http://127.0.0.1:{long.port}/")
 
 
 @pytest.fixture(scope="module")

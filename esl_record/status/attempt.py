@@ -1,6 +1,5 @@
 """One attempt to deliver an event, and what came of it."""
 
-import base64
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from urllib3.exceptions import HTTPError
 from esl_record import __version__
 from esl_record.egress import AddressRefused
 from esl_record.logs import one_line
-from esl_record.status.receiver import Receiver
+from esl_record.status.receiver import Receiver, credentials
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +87,7 @@ def _exchange(
     request.headers.update(sign(request.url or ""))
     if receiver.auth is not None:
         # requests would write the password in latin-1; RFC 7617 has UTF-8.
-        request.headers["Authorization"] = f"Basic {_credentials(receiver.auth)}"
+        request.headers["Authorization"] = f"Basic {credentials(receiver.auth)}"
     timeouts = receiver.timeouts.open, receiver.timeouts.read
     answer = session.send(request, stream=True, timeout=timeouts, allow_redirects=False)
     try:
@@ -132,18 +131,15 @@ def _target(answer: requests.Response) -> str:
         return Receiver.of(target).shown
     except ValueError:
         # Within the receiver, or unreadable: an address with a password would be neither.
-        return target if "@" not in target else "an unreadable address"
+        path, asking, _ = target.partition("#")[0].partition("?")
+        return "an unreadable address" if "@" in target else path + (asking and "?***")
 
 
 def _failed(receiver: Receiver, result: str, retry_after: str | None = None) -> Outcome:
-    """``result`` cut to what is worth keeping, and without the password: some servers repeat what they are sent."""
-    for secret in (_credentials(receiver.auth), receiver.auth[1]) if receiver.auth else ():
-        result = result.replace(secret, "***") if secret else result
+    """``result`` cut to what is worth keeping, and without its secrets: some servers repeat what they are sent."""
+    for secret in receiver.secrets:
+        result = result.replace(secret, "***")
     return Outcome(Verdict.FAILED, one_line(result)[:_KEPT], retry_after)
-
-
-def _credentials(auth: tuple[str, str]) -> str:
-    return base64.b64encode(":".join(auth).encode()).decode()
 
 
 def _plain(error: Exception) -> str:

@@ -24,7 +24,8 @@ class Backlog:
         known = self.find(callback.seq)
         if known is None:
             insort(self.waiting, callback, key=lambda one: one.seq)
-        elif callback.queued_at > known.queued_at:
+        elif callback.queued_at != known.queued_at:
+            # Not only later: the clock may have been set back.
             self.replace(known, callback)
         else:
             return False

@@ -1,6 +1,7 @@
 """What must still be told: a row for each status event, written with the state it tells of, kept until it is told."""
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,6 +28,11 @@ from sqlalchemy import (
 )
 
 from esl_record.database import Database, metadata
+
+log = logging.getLogger(__name__)
+
+_NAMED = 10
+"""Unreadable rows named in a log line."""
 
 
 class Status(StrEnum):
@@ -100,13 +106,16 @@ class Depth:
 
 
 class Outbox:
-    """The status events of one node in a database. ``put`` is for a transaction of the caller's; everything else
-    makes its own. All of it raises DatabaseError.
+    """The status events of one node in a database that others use as well, or of all of it where ``node_id`` is None.
+
+    ``put`` is for a transaction of the caller's; everything else makes its own. All of it raises DatabaseError. A row
+    nobody can read is left where it is, and out.
     """
 
-    def __init__(self, database: Database, node_id: str = "") -> None:
+    def __init__(self, database: Database, node_id: str | None = None) -> None:
         self._database = database
         self._node_id = node_id
+        self._unreadable: set[str] = set()
 
     def put(
         self, connection: Connection, recording_id: str, state: str, url: str, body: Mapping[str, Any], at: float
@@ -128,7 +137,8 @@ class Outbox:
             last_attempt=None,
             last_result="" if ended is None else GONE,
         )
-        row = asdict(callback) | {"status": callback.status.value, "body": json.dumps(body), "node_id": self._node_id}
+        row = asdict(callback) | {"status": callback.status.value, "body": json.dumps(body)}
+        row["node_id"] = self._node_id or ""
         del row["seq"]
         key = connection.execute(insert(callbacks).values(**row)).inserted_primary_key
         assert key is not None
@@ -136,11 +146,9 @@ class Outbox:
 
     def pending(self, since: float = 0.0) -> list[Callback]:
         """What waits to be delivered and has been queued at ``since`` or later, in the order it happened."""
-        query = select(callbacks).where(
-            callbacks.c.status == Status.PENDING.value,
-            callbacks.c.queued_at >= since,
-            callbacks.c.node_id == self._node_id,
-        )
+        query = select(callbacks).where(callbacks.c.status == Status.PENDING.value, callbacks.c.queued_at >= since)
+        if self._node_id is not None:
+            query = query.where(callbacks.c.node_id == self._node_id)
         return self._read(query.order_by(callbacks.c.seq))
 
     def delivered(self, callback: Callback, at: float, result: str) -> None:
@@ -228,10 +236,24 @@ class Outbox:
         self._database.run(lambda connection: connection.execute(noted).rowcount)
 
     def _read(self, query: Select[Any]) -> list[Callback]:
-        return self._database.run(lambda connection: [_callback(row) for row in connection.execute(query)])
+        found = self._database.run(lambda connection: [_callback(row) for row in connection.execute(query)])
+        # Here, and not on the database's thread: logging takes a lock that greenlets take.
+        unreadable = {one for one in found if isinstance(one, str)} - self._unreadable
+        if unreadable:
+            self._unreadable |= unreadable
+            some = ", ".join(sorted(unreadable)[:_NAMED])
+            log.warning("%d callbacks cannot be read and are left alone: %s", len(unreadable), some)
+        return [one for one in found if not isinstance(one, str)]
 
 
-def _callback(row: Row[Any]) -> Callback:
+def _callback(row: Row[Any]) -> Callback | str:
+    """The callback, or its id where the row is none."""
     values = dict(row._mapping)
     del values["node_id"]
-    return Callback(**{**values, "status": Status(row.status), "body": json.loads(row.body)})
+    try:
+        body = json.loads(row.body)
+        if not isinstance(body, dict):
+            return str(row.callback_id)
+        return Callback(**{**values, "status": Status(row.status), "body": body})
+    except (ValueError, TypeError, RecursionError):
+        return str(row.callback_id)

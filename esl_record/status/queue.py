@@ -4,7 +4,9 @@ import heapq
 import itertools
 from collections import deque
 from dataclasses import replace
+from enum import Enum, auto
 
+from esl_record.status import schedule
 from esl_record.status.backlog import Backlog
 from esl_record.status.outbox import Callback
 from esl_record.status.receiver import Origin, Receiver
@@ -12,8 +14,18 @@ from esl_record.status.receiver import Origin, Receiver
 _UNREADABLE: Origin = ("", "", 0)
 
 
+class _Rank(Enum):
+    """What the next post to an origin would be, in the order in which they are begun."""
+
+    FIRST = auto()
+    PROBE = auto()
+    """The only one, to an origin that failed the last time."""
+    MORE = auto()
+
+
 class Line:
-    """The recordings with something to post to one origin. ``trouble`` is for who posts to note how that fails.
+    """The recordings with something to post to one origin. ``trouble`` is for who posts to note how that fails: what
+    is not None there makes the line wait behind others.
 
     ``due`` wait for one of the posts ``under_way`` to end; ``failed`` and ``asked`` for their time, the latter for the
     earliest that the receiver has asked for.
@@ -25,7 +37,7 @@ class Line:
         self.failed: dict[Backlog, None] = {}
         self.asked: dict[Backlog, None] = {}
         self.under_way = 0
-        self.ready = False
+        self.rank: _Rank | None = None
         self.trouble: object = None
 
     @property
@@ -44,13 +56,20 @@ class Line:
 
 
 class Queue:
-    """What waits, ``posts`` at most to one origin at once. ``now`` is unix seconds throughout."""
+    """What waits: ``posts`` at most to one origin at once, ``everywhere`` to all. ``now`` is unix seconds throughout.
 
-    def __init__(self, posts: int) -> None:
+    So that origins that hang leave something for the others: one in trouble has one post at a time, and all of those
+    half of ``everywhere``; further posts beside an origin's first are begun only while there are fewer than half.
+    """
+
+    def __init__(self, posts: int, everywhere: int = 512) -> None:
         self._posts = posts
+        self._everywhere = everywhere
+        self._under_way = 0
+        self._probed: set[Line] = set()
         self._backlogs: dict[str, Backlog] = {}
         self._lines: dict[Origin, Line] = {}
-        self._ready: deque[Line] = deque()
+        self._ready: dict[_Rank, dict[Line, None]] = {rank: {} for rank in _Rank}
         self._later: list[tuple[float, int, Backlog]] = []
         self._count = itertools.count()
 
@@ -59,10 +78,17 @@ class Queue:
         """When there may be something to post that cannot be posted yet, None where nothing waits for its time."""
         return self._later[0][0] if self._later else None
 
-    def take(self, callback: Callback, now: float) -> None:
-        """Adds ``callback``; what is in the queue already is taken again only where it has been queued again."""
+    def take(self, callback: Callback, now: float, asked: float = 0.0) -> None:
+        """Adds ``callback``; what is in the queue already is taken again only where it has been queued again.
+
+        One that has not been tried is due, as is one whose time is farther off than any can be: the clock was wrong.
+        ``asked`` is the time its receiver has asked for.
+        """
+        if callback.next_attempt > now + (schedule.LIFETIME if callback.attempts else 0):
+            callback = replace(callback, next_attempt=now)
         key = callback.recording_id
         backlog = self._backlogs.get(key) or self._backlogs.setdefault(key, Backlog(key))
+        backlog.asked = max(backlog.asked, asked)
         if backlog.take(callback):
             self._plan(backlog, now)
 
@@ -72,11 +98,13 @@ class Queue:
             due, _, backlog = heapq.heappop(self._later)
             if backlog.due == due:
                 self._line_up(backlog)
-        while self._ready:
-            line = self._ready.popleft()
-            line.ready = False
+        while line := self._foremost():
+            if line.rank is _Rank.PROBE:
+                self._probed.add(line)
+            self._unlist(line)
             backlog = line.due.popleft()
             line.under_way += 1
+            self._under_way += 1
             self._enlist(line)
             if backlog.waiting:
                 return line, backlog, backlog.waiting[0]
@@ -86,6 +114,8 @@ class Queue:
     def done(self, line: Line, backlog: Backlog, now: float) -> None:
         """The post of ``next`` has ended; what the backlog then begins with is planned."""
         line.under_way -= 1
+        self._under_way -= 1
+        self._probed.discard(line)
         backlog.busy = False
         self._plan(backlog, now)
         self._enlist(line)
@@ -150,7 +180,30 @@ class Queue:
         line.due.append(backlog)
         self._enlist(line)
 
+    def _foremost(self) -> Line | None:
+        """The line whose turn it is."""
+        half = self._everywhere // 2
+        may = {
+            _Rank.FIRST: self._under_way < self._everywhere,
+            _Rank.PROBE: self._under_way < self._everywhere and len(self._probed) < half,
+            _Rank.MORE: self._under_way < half,
+        }
+        return next((next(iter(lines)) for rank, lines in self._ready.items() if lines and may[rank]), None)
+
     def _enlist(self, line: Line) -> None:
-        if line.due and not line.ready and line.under_way < self._posts:
-            line.ready = True
-            self._ready.append(line)
+        """Puts ``line`` where it belongs now, at the end unless it is there."""
+        rank = None
+        if line.due and not line.under_way:
+            rank = _Rank.FIRST if line.trouble is None else _Rank.PROBE
+        elif line.due and line.trouble is None and line.under_way < self._posts:
+            rank = _Rank.MORE
+        if rank is not line.rank:
+            self._unlist(line)
+            line.rank = rank
+            if rank is not None:
+                self._ready[rank][line] = None
+
+    def _unlist(self, line: Line) -> None:
+        if line.rank is not None:
+            del self._ready[line.rank][line]
+        line.rank = None

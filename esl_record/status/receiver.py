@@ -1,8 +1,9 @@
 """What a ``status_url`` says: where to post, as whom, and how long to wait. Pure."""
 
+import base64
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from esl_record.logs import one_line
 
@@ -14,7 +15,11 @@ _PORTS = {"http": 80, "https": 443}
 _OPEN, _READ, _TOTAL = 5.0, 10.0, 15.0
 _SHORTEST, _LONGEST = 0.1, 60.0
 
+_TELLING = 6
+"""Characters of a query that are no secret if there are fewer: words of every answer."""
+
 _MILLISECONDS = re.compile(r"[0-9]{1,9}", re.ASCII)
+_TIMEOUTS_ONLY = re.compile(r"(?:[ort]t=[0-9]{1,9}&?)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,12 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """``url`` to post to, without userinfo and fragment; ``auth``: user and password; ``shown``: what logs may show."""
+    """``url`` to post to, without userinfo and fragment; ``auth``: user and password.
 
-    url: str
+    ``shown`` is what logs may show: neither userinfo nor query, in which tokens are passed as well.
+    """
+
+    url: str = field(repr=False)
     auth: tuple[str, str] | None = field(repr=False)
     origin: Origin
     timeouts: Timeouts
@@ -57,8 +65,38 @@ class Receiver:
             auth=(unquote(user), unquote(password)) if userinfo else None,
             origin=(parts.scheme, parts.hostname, _PORTS[parts.scheme] if port is None else port),
             timeouts=_timeouts(parts.fragment),
-            shown=one_line(parts._replace(netloc=f"***@{place}" if at else place).geturl()),
+            shown=one_line(
+                parts._replace(
+                    netloc=f"***@{place}" if at else place,
+                    query=parts.query and "***",
+                    fragment=parts.fragment if _TIMEOUTS_ONLY.fullmatch(parts.fragment) else "***",
+                ).geturl()
+            ),
         )
+
+    @property
+    def secrets(self) -> list[str]:
+        """What a receiver that repeats what it is sent may give away, the longest first."""
+        query = urlsplit(self.url).query
+        found = {value for _, value in parse_qsl(query) if len(value) >= _TELLING}
+        if len(query) >= _TELLING:
+            found.add(query)
+        if self.auth:
+            found |= {self.auth[1], credentials(self.auth)}
+        return sorted(found - {""}, key=len, reverse=True)
+
+
+def credentials(auth: tuple[str, str]) -> str:
+    """User and password as they go on the wire."""
+    return base64.b64encode(":".join(auth).encode()).decode()
+
+
+def shown(url: str) -> str:
+    """``url`` as logs may show it, whatever it is."""
+    try:
+        return Receiver.of(url).shown
+    except ValueError:
+        return "an unreadable address"
 
 
 def _timeouts(fragment: str) -> Timeouts:

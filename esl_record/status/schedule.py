@@ -13,6 +13,9 @@ LONGEST = 4 * 3600.0
 LIFETIME = 3 * 86400.0
 """Seconds a callback is tried for, from when it was queued."""
 
+LEAST = 5
+"""Attempts it has whatever its age: a clock that jumps ahead must not make its first failure the last."""
+
 _JITTER = 0.2
 """Share by which a wait is longer or shorter, so that what failed together does not come back together."""
 
@@ -28,16 +31,22 @@ def next_attempt(
 ) -> float | None:
     """The unix time of the attempt after ``attempts``, all of which failed, the last at ``now``; None to give up.
 
-    The last one is at the end of the callback's lifetime. ``retry_after`` is the header of that name, if there was
-    one: it can put the attempt off, though not past that end. ``random`` gives numbers from 0 to 1; ``first`` is the
-    first wait in seconds.
+    The last one is at the end of the callback's lifetime, or past it if there have been too few by then.
+    ``retry_after`` is the header of that name, if there was one: it can put the attempt off, though not past that end.
+    ``random`` gives numbers from 0 to 1; ``first`` is the first wait in seconds.
     """
     end = queued_at + LIFETIME
-    if now >= end - min(first, FIRST):
+    over = now >= end - min(first, FIRST)
+    if over and attempts >= LEAST:
         return None
-    # A larger power would not fit a float.
-    wait = min(first * 2.0 ** min(attempts - 1, 500), LONGEST) * (1 - _JITTER + 2 * _JITTER * random())
-    return min(now + max(wait, asked(retry_after, now)), end)
+    wait = _usual(attempts, first) * (1 - _JITTER + 2 * _JITTER * random())
+    due = now + max(wait, asked(retry_after, now))
+    return due if over else min(due, end)
+
+
+def longest(attempts: int, first: float = FIRST) -> float:
+    """Seconds after which the attempt after ``attempts`` is made at the latest, if its receiver asks for nothing."""
+    return _usual(attempts, first) * (1 + _JITTER)
 
 
 def asked(retry_after: str | None, now: float) -> float:
@@ -52,3 +61,8 @@ def asked(retry_after: str | None, now: float) -> float:
     except (ValueError, TypeError, IndexError, OverflowError):
         return 0.0
     return min(max(moment - now, 0.0), LIFETIME)
+
+
+def _usual(attempts: int, first: float) -> float:
+    # A larger power would not fit a float.
+    return min(first * 2.0 ** min(attempts - 1, 500), LONGEST)

@@ -16,7 +16,7 @@ from gevent.pool import Group
 from esl_record import egress
 from esl_record.egress import AddressPolicy
 from esl_record.errors import DatabaseError
-from esl_record.status import attempt, event, schedule, signature
+from esl_record.status import attempt, event, receiver, schedule, signature
 from esl_record.status.attempt import Outcome, Verdict
 from esl_record.status.backlog import Backlog
 from esl_record.status.outbox import Callback, Outbox, Status
@@ -29,7 +29,7 @@ POSTS = 8
 """Posts at once to one origin."""
 
 ALL_POSTS = 512
-"""Posts at once."""
+"""Posts at once, half of them kept for origins that have none and are in no trouble."""
 
 SESSIONS = 64
 """Origins whose connections are kept."""
@@ -39,6 +39,9 @@ _MARGIN = 15.0
 
 _PAUSE = 2.0
 """Seconds until a result that could not be noted is noted again."""
+
+_SLICE = 100
+"""Callbacks taken from the outbox until others have their turn; there may be tens of thousands of them."""
 
 _ODD = 60.0
 """Seconds until what failed by a mistake of the service's own is tried again."""
@@ -80,9 +83,10 @@ class Sender:
         self._on_result = on_result
         self._first_wait = first_wait
         self._look = look
-        self._queue = Queue(POSTS)
+        self._queue = Queue(POSTS, ALL_POSTS)
         self._sessions: OrderedDict[Origin, requests.Session] = OrderedDict()
-        self._under_way = 0
+        # By seq or URL, what has come to its end since the outbox was last read: what was read is of before.
+        self._over: set[int | str] = set()
         self._posts = Group()
         self._keepers = Group()
         self._wake = Flag()
@@ -120,22 +124,35 @@ class Sender:
                 failing = True
             else:
                 since, failing = now - _MARGIN, False
-                for callback in found:
-                    self._queue.take(callback, now)
+                self._over.clear()
+                self._take(found)
                 if not begun:
                     self._keepers.spawn(self._keep_posting)
                 begun = True
                 self._wake.set()
             gevent.sleep(self._look)
 
+    def _take(self, found: list[Callback]) -> None:
+        for number, callback in enumerate(found, 1):
+            if callback.seq not in self._over and callback.url not in self._over:
+                self._queue.take(callback, self._clock(), self._asked(callback))
+            if not number % _SLICE:
+                gevent.sleep(0)
+
+    def _asked(self, callback: Callback) -> float:
+        """The time a receiver has asked an earlier run for, as far as a row tells: by a wait longer than is usual."""
+        if not callback.attempts or callback.last_attempt is None:
+            return 0.0
+        usual = schedule.longest(callback.attempts, self._first_wait)
+        return callback.next_attempt if callback.next_attempt - callback.last_attempt > usual else 0.0
+
     def _keep_posting(self) -> None:
         while True:
             self._wake.clear()
             now = self._clock()
-            while self._under_way < ALL_POSTS and (found := self._queue.next(now)):
-                self._under_way += 1
+            while found := self._queue.next(now):
                 self._posts.spawn(self._deliver, *found)
-            due = self._queue.next_due if self._under_way < ALL_POSTS else None
+            due = self._queue.next_due
             # Never for long: a clock may be set.
             self._wake.wait(None if due is None else min(max(due - self._clock(), 0.0), self._look))
 
@@ -146,7 +163,6 @@ class Sender:
             log.exception("%s: failed as it should not", _named(callback))
             backlog.replace(callback, replace(callback, next_attempt=self._clock() + _ODD))
         finally:
-            self._under_way -= 1
             self._queue.done(line, backlog, self._clock())
             self._wake.set()
 
@@ -154,7 +170,7 @@ class Sender:
 
     def _attempt(self, origin: Origin, callback: Callback) -> Outcome:
         try:
-            receiver = Receiver.of(callback.url)
+            to = Receiver.of(callback.url)
         except ValueError as error:
             return Outcome(Verdict.FAILED, str(error))
         link = self._link(callback.recording_id, callback.body["params"]["record"]["format"])
@@ -164,7 +180,7 @@ class Sender:
             now = int(self._clock())
             return signature.headers(callback.callback_id, now, body, self._secrets, url, self._signing_key)
 
-        return attempt.post(self._session(origin), receiver, body, sign)
+        return attempt.post(self._session(origin), to, body, sign)
 
     def _session(self, origin: Origin) -> requests.Session:
         session = self._sessions.pop(origin, None) or egress.session(self._policy, connections=POSTS)
@@ -190,7 +206,7 @@ class Sender:
 
     def _delivered(self, line: Line, backlog: Backlog, callback: Callback, result: str, now: float) -> None:
         self._note(callback, lambda: self._outbox.delivered(callback, now, result))
-        backlog.drop(callback.seq)
+        self._drop(backlog, callback)
         self._on_result("delivered")
         log.debug("%s: delivered", _named(callback))
         if line.trouble is not None:
@@ -202,6 +218,7 @@ class Sender:
 
     def _gone(self, callback: Callback, now: float) -> None:
         self._note(callback, lambda: self._outbox.end_receiver(callback, now))
+        self._over.add(callback.url)
         given_up = self._queue.give_up(callback.url, now)
         self._on_result("gone")
         log.error("%s: 410 Gone, nothing more goes there; %d callbacks given up", _named(callback), given_up)
@@ -219,7 +236,7 @@ class Sender:
         )
         if due is None:
             self._note(callback, lambda: self._outbox.died(callback, now, result))
-            backlog.drop(callback.seq)
+            self._drop(backlog, callback)
             self._on_result("dead")
             log.error("%s: given up after %d attempts: %s", _named(callback), made, result)
         else:
@@ -227,6 +244,10 @@ class Sender:
             backlog.asked = now + schedule.asked(outcome.retry_after, now)
             backlog.replace(callback, replace(callback, attempts=made, next_attempt=due))
             self._on_result("failed")
+
+    def _drop(self, backlog: Backlog, callback: Callback) -> None:
+        self._over.add(callback.seq)
+        backlog.drop(callback.seq)
 
     def _note(self, callback: Callback, write: Callable[[], None]) -> None:
         """Has ``write`` done, however long the database fails: until then its recording has nothing else posted."""
@@ -242,8 +263,5 @@ class Sender:
 
 
 def _named(callback: Callback) -> str:
-    try:
-        shown = Receiver.of(callback.url).shown
-    except ValueError:
-        shown = "an unreadable address"
-    return f"callback {callback.callback_id} ({callback.state} of recording {callback.recording_id}) to {shown}"
+    told = f"{callback.state} of recording {callback.recording_id}"
+    return f"callback {callback.callback_id} ({told}) to {receiver.shown(callback.url)}"

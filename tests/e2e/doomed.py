@@ -57,7 +57,7 @@ if __name__ == "__main__":
         (os, "fsync"),
         (Path, "replace"),
         (Path, "unlink"),
-        (requests.Session, "post"),
+        (requests.Session, "send"),
     ):
         _stepping(owner, name)
     sys.exit(main(sys.argv[2:]))

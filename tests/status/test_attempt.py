@@ -80,6 +80,8 @@ def test_deliveries(outcome: Callable[..., Outcome], answer: Answer, text: str) 
             "302: redirect to https://***@other.example/a not followed",
         ),
         (says(301, Location="/elsewhere"), "301: redirect to /elsewhere not followed"),
+        (says(301, Location="/else?token=secret#s"), "301: redirect to /else?*** not followed"),
+        (says(302, Location="http://a.example/b?token=secret"), "302: redirect to http://a.example/b?*** not followed"),
         (says(307, Location="//u:secret@other.example"), "307: redirect to an unreadable address not followed"),
         (says(308), "308: redirect to nowhere not followed"),
         (says(304, b""), "304: redirect to nowhere not followed"),
@@ -130,7 +132,7 @@ def test_an_unknown_name(session: requests.Session, monkeypatch: pytest.MonkeyPa
     def getaddrinfo(*_: object, **__: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(egress.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(egress._socket, "getaddrinfo", getaddrinfo)
     unknown = post(session, Receiver.of("http://nowhere.example/"), b"", lambda url: {})
     assert unknown == Outcome(Verdict.FAILED, "name or service not known")
 
@@ -156,6 +158,14 @@ def test_a_password_the_receiver_repeats_is_not_kept(outcome: Callable[..., Outc
     assert "s3c" not in said
     assert "s3cret" not in said
     assert "YW5u" not in said
+
+
+@pytest.mark.parametrize("body", [b"no such token: s3cret+token", b"POST /status?a=b&token=s3cret%2Btoken"])
+def test_a_token_in_the_query_is_not_kept(endpoint: Endpoint, session: requests.Session, body: bytes) -> None:
+    endpoint.answer = says(401, body)
+    said = post(session, Receiver.of(f"{endpoint.url}?a=b&token=s3cret%2Btoken"), b"", lambda url: {}).result
+    assert "***" in said
+    assert "s3cret" not in said
 
 
 def test_connections_are_kept_and_cut_ones_are_not(outcome: Callable[..., Outcome], endpoint: Endpoint) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from esl_record.database import Database
 from esl_record.status.outbox import GONE, Callback, Outbox, Status
@@ -60,6 +61,42 @@ def test_each_node_sends_its_own(outbox: Outbox, database: Database) -> None:
     theirs = put(other)
     assert (outbox.pending(), other.pending()) == ([callback], [theirs])
     assert outbox.listed() == [callback, theirs]
+
+
+def test_a_database_of_its_own_is_all_the_services_whatever_its_host_was_called(
+    outbox: Outbox, database: Database
+) -> None:
+    mine = Outbox(database)
+    callbacks = [put(outbox), put(Outbox(database, "node-2")), put(mine)]
+    assert mine.pending() == callbacks
+    assert outbox.pending() == callbacks[:1]
+
+
+@pytest.mark.parametrize("column", ["body = '{'", "body = '5'", "body = ''", "status = 'lost'"])
+def test_a_row_nobody_can_read_is_left_out_and_named_once(
+    outbox: Outbox, database: Database, column: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, broken, last = (put(outbox) for _ in range(3))
+    database.run(lambda connection: connection.execute(text(f"UPDATE callbacks SET {column} WHERE seq = {broken.seq}")))
+    for _ in range(2):
+        assert outbox.pending() == [first, last]
+        assert outbox.listed() == [first, last]
+        assert outbox.find(broken.callback_id) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert broken.callback_id in caplog.text
+    count = database.run(lambda connection: connection.execute(text("SELECT count(*) FROM callbacks")).scalar())
+    assert count == 3
+
+
+def test_many_rows_nobody_can_read_are_a_line(
+    outbox: Outbox, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(100):
+        put(outbox)
+    database.run(lambda connection: connection.execute(text("UPDATE callbacks SET body = 'x'")))
+    assert outbox.pending() == []
+    assert caplog.text.count("msg_") == 10
+    assert "100 callbacks cannot be read" in caplog.text
 
 
 def test_what_is_delivered_no_longer_waits_and_can_still_be_seen(outbox: Outbox) -> None:

@@ -62,11 +62,78 @@ def test_an_origin_has_its_share_and_no_more() -> None:
 
 
 def test_what_is_not_due_is_not_posted_and_its_time_is_known() -> None:
-    queue = taken(Queue(8), callback(1, due=10.0), callback(2, 2, due=7.0))
+    queue = taken(Queue(8), callback(1, due=10.0, attempts=1), callback(2, 2, due=7.0, attempts=1))
     assert (seqs(queue, 6.9), queue.next_due) == ([], 7.0)
     assert seqs(queue, 7.0) == [2]
     assert seqs(queue, 10.0) == [1]
     assert queue.next_due is None
+
+
+def test_what_was_never_tried_is_due_whatever_the_clock_says() -> None:
+    queue = taken(Queue(8), callback(1, due=9999.0), callback(2, 2, due=4 * 86400.0, attempts=1), now=5.0)
+    assert seqs(queue, 5.0) == [1, 2]
+
+
+def test_what_is_queued_again_by_a_clock_set_back_is_due() -> None:
+    queue = taken(Queue(8), replace(callback(1, due=5000.0, attempts=3), queued_at=4000.0), now=4900.0)
+    queue.take(replace(callback(1, due=5.0), queued_at=5.0), 5.0)
+    assert seqs(queue, 5.0) == [1]
+
+
+def test_an_origin_in_trouble_has_one_post_at_once() -> None:
+    queue = taken(Queue(3), *(callback(n, n) for n in range(6)))
+    posts = [post for _ in range(3) if (post := queue.next(0.0))]
+    line = posts[0][0]
+    line.trouble = "failed"
+    ends(queue, posts.pop())
+    ends(queue, posts.pop())
+    assert seqs(queue) == []
+    ends(queue, posts.pop())
+    (probe,) = [post for _ in range(2) if (post := queue.next(0.0))]
+    line.trouble = None
+    ends(queue, probe)
+    assert seqs(queue) == [4, 5]
+
+
+def ends(queue: Queue, post: tuple[Line, Backlog, Callback]) -> None:
+    line, backlog, one = post
+    backlog.drop(one.seq)
+    queue.done(line, backlog, 0.0)
+
+
+def test_those_in_trouble_have_half_of_all_posts_and_the_others_the_rest() -> None:
+    queue = Queue(2, 8)
+    for host in range(10):
+        taken(queue, callback(host, host, host), callback(100 + host, 100 + host, host))
+        queue._line(f"http://host-{host}.example/").trouble = "failed"
+        queue._enlist(queue._line(f"http://host-{host}.example/"))
+    probes = []
+    while post := queue.next(0.0):
+        probes.append(post)
+    assert [one.seq for _, _, one in probes] == [0, 1, 2, 3]
+    taken(queue, *(callback(200 + host, 200 + host, 20 + host) for host in range(5)))
+    assert seqs(queue) == [200, 201, 202, 203]
+    ends(queue, probes[0])
+    assert seqs(queue) == [204]
+
+
+def test_unknown_origins_that_hang_leave_posts_for_those_that_have_none() -> None:
+    """Nobody knows yet that they hang: each has all its posts, until half of all are taken."""
+    queue = Queue(4, 16)
+    for host in range(4):
+        taken(queue, *(callback(10 * host + n, 10 * host + n, host) for n in range(4)))
+    assert seqs(queue) == [0, 10, 20, 30, 1, 11, 21, 31]
+    taken(queue, *(callback(100 + n, 100 + n, 10 + n) for n in range(8)))
+    assert seqs(queue) == [100 + n for n in range(8)]
+    assert seqs(taken(queue, callback(200, 200, 50))) == []
+
+
+def test_a_time_asked_of_an_earlier_run_is_kept() -> None:
+    queue = Queue(8)
+    queue.take(callback(1, due=60.0, attempts=1), 0.0, 60.0)
+    queue.take(callback(2, 2, due=60.0, attempts=1), 0.0)
+    queue.wake(queue._line("http://host-0.example/"), 0.0)
+    assert (seqs(queue, 59.0), seqs(queue, 60.0)) == ([2], [1])
 
 
 def test_what_is_there_is_not_taken_again() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.status.receiver import Receiver, Timeouts
+from esl_record.status.receiver import Receiver, Timeouts, shown
 
 
 def test_a_plain_url_is_posted_to_as_it_is() -> None:
@@ -16,7 +16,7 @@ def test_a_plain_url_is_posted_to_as_it_is() -> None:
         None,
         ("https", "example.com", 443),
         Timeouts(5, 10, 15),
-        "https://example.com/a?b=c",
+        "https://example.com/a?***",
     )
 
 
@@ -25,7 +25,25 @@ def test_what_is_not_for_the_wire_is_taken_off() -> None:
     assert receiver.url == "http://Example.com:8080/a?b=c"
     assert receiver.auth == ("ann", "s@cret\u00e9")
     assert receiver.origin == ("http", "example.com", 8080)
-    assert receiver.shown == "http://***@Example.com:8080/a?b=c#ot=2000"
+    assert receiver.shown == "http://***@Example.com:8080/a?***#ot=2000"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://h/a/b", "http://h/a/b"),
+        ("http://h/a?token=SECRET", "http://h/a?***"),
+        ("http://h?SECRET", "http://h?***"),
+        ("http://u:SECRET@h/a?t=SECRET#ot=1&rt=2", "http://***@h/a?***#ot=1&rt=2"),
+        ("http://h/#?token=SECRET", "http://h/#***"),
+        ("http://h/\n?SECRET", "http://h/?***"),
+        ("ftp://u:SECRET@h/", "an unreadable address"),
+        ("http://u:SECRET@[::1/", "an unreadable address"),
+        ("", "an unreadable address"),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, text: str) -> None:
+    assert shown(url) == text
 
 
 @pytest.mark.parametrize(

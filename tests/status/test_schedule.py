@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.status.schedule import FIRST, LIFETIME, LONGEST, asked, next_attempt
+from esl_record.status.schedule import FIRST, LEAST, LIFETIME, LONGEST, asked, longest, next_attempt
 
 QUEUED = 1704164645.0
 HALF = 0.5
@@ -48,8 +48,8 @@ def test_a_wish_is_granted_within_the_three_days(attempts: int, age: float, wish
     now = QUEUED + age
     due = next_attempt(attempts, QUEUED, now, str(wish), lambda: random)
     if age > LIFETIME:
-        assert due is None
-    if due is not None:
+        assert (due is None) == (attempts >= LEAST)
+    elif due is not None and now + FIRST < QUEUED + LIFETIME:
         assert min(now + wish, QUEUED + LIFETIME) <= due <= QUEUED + LIFETIME
 
 
@@ -62,8 +62,19 @@ def test_a_wish_does_not_shorten_the_wait() -> None:
     assert next_attempt(8, QUEUED, QUEUED, "1", lambda: HALF) == next_attempt(8, QUEUED, QUEUED, None, lambda: HALF)
 
 
-def test_what_is_first_tried_when_its_time_is_over_is_tried_once() -> None:
-    assert next_attempt(1, QUEUED, QUEUED + 4 * 86400, None, lambda: HALF) is None
+def test_what_is_first_tried_when_its_time_is_over_is_tried_a_few_times() -> None:
+    """A clock that has jumped ahead for a moment must not end what has only just begun."""
+    now = QUEUED + 10 * 86400
+    waits = [next_attempt(made, QUEUED, now, None, lambda: HALF) for made in range(1, LEAST + 1)]
+    assert waits == [*(pytest.approx(now + wait) for wait in (5, 10, 20, 40)), None]
+    assert next_attempt(1, QUEUED, now, "3600", lambda: HALF) == now + 3600
+
+
+@given(attempts=st.integers(1, 1000), random=chances)
+def test_no_wait_is_longer_than_the_longest(attempts: int, random: float) -> None:
+    due = next_attempt(attempts, QUEUED, QUEUED, None, lambda: random, first=2.0)
+    assert due is not None
+    assert due - QUEUED <= longest(attempts, 2.0) + 1e-6
 
 
 @pytest.mark.parametrize(

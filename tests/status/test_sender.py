@@ -13,13 +13,14 @@ import pytest
 from gevent.event import Event as Flag
 from receivers import LIMIT, SECRETS, SIGNING_KEY, Answer, Endpoint, Hanging, Post, breaks_off, closes, garbles, says
 from signalwire.core.security.webhook_validator import validate_webhook_signature
+from sqlalchemy import text
 
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import DatabaseError
 from esl_record.status import sender as sender_module
 from esl_record.status.outbox import Callback, Outbox, Status
-from esl_record.status.schedule import LIFETIME
+from esl_record.status.schedule import LEAST, LIFETIME
 from esl_record.status.sender import Sender
 
 START = 1704164645.0
@@ -274,7 +275,8 @@ def test_recordings_do_not_wait_for_each_other(node: Node, endpoint: Endpoint) -
 def test_posts_at_once_are_bounded_and_all_get_their_turn(
     node: Node, endpoints: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "ALL_POSTS", 3)
+    monkeypatch.setattr(sender_module, "ALL_POSTS", 6)
+    node.make()
     now, most = 0, 0
     served = Counter[str]()
 
@@ -295,6 +297,39 @@ def test_posts_at_once_are_bounded_and_all_get_their_turn(
     node.wait(20)
     assert sorted(served.values()) == [10, 10]
     assert most == 3
+
+
+def test_receivers_that_hang_leave_a_post_for_any_other(
+    node: Node, endpoints: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "ALL_POSTS", 16)
+    node.make()
+    hanging = [endpoints(Hanging(says())) for _ in range(8)]
+    node.sender.start()
+    for number in range(8):
+        for endpoint in hanging:
+            node.tell(f"h{number}-{endpoint.port}", endpoint.url)
+    for endpoint in hanging:
+        endpoint.wait(1)
+    for number in range(8):
+        node.tell(f"f{number}", endpoints().url, "recording", "finished")
+    assert node.wait(16) == ["delivered"] * 16
+    # Nor do they once it is known that they are in trouble: one post each, and eight at once.
+    for endpoint in hanging:
+        assert isinstance(endpoint.answer, Hanging)
+        endpoint.answer.then = says(500)
+        endpoint.answer.release.set()
+    node.until(lambda: node.results.count("failed") == 64, "64 failures")
+    for endpoint in hanging:
+        endpoint.answer = Hanging(says())
+        endpoint.at_once = 0
+        del endpoint.posts[:]
+    node.clock.advance(10)
+    for endpoint in hanging:
+        endpoint.wait(1)
+    node.tell("last", endpoints().url)
+    assert node.wait(81)[-1] == "delivered"
+    assert [endpoint.at_once for endpoint in hanging] == [1] * 8
 
 
 def test_connections_of_receivers_not_heard_of_lately_are_closed(
@@ -369,10 +404,55 @@ def test_after_three_days_it_is_given_up_and_the_next_one_has_its_turn(
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert first.callback_id in errors[0]
-    # The second is as old, and has its one attempt.
+    # The second is as old, and has a few attempts all the same.
+    for attempts in range(1, LEAST):
+        node.until(lambda attempts=attempts: node.row(second).attempts == attempts, "an attempt at the second")
+        node.clock.advance(node.row(second).next_attempt - node.clock())
     node.until(lambda: node.results.count("dead") == 2, "the death of the second")
-    assert states(endpoint.posts)[-2:] == ["recording", "finished"]
-    assert node.row(second).attempts == 1
+    assert states(endpoint.posts)[-6:] == ["recording", *["finished"] * LEAST]
+    assert node.row(second).attempts == LEAST
+
+
+def test_a_clock_that_jumps_ahead_does_not_make_the_first_failure_the_last(node: Node, endpoint: Endpoint) -> None:
+    endpoint.answer = says(500)
+    node.sender.start()
+    (told,) = node.tell("a", endpoint.url)
+    node.wait(1)
+    node.clock.advance(10 * LIFETIME)
+    assert node.wait(2) == ["failed", "failed"]
+    endpoint.answer = says()
+    node.clock.advance(10)
+    assert node.wait(3)[-1] == "delivered"
+    assert node.row(told).status is Status.DELIVERED
+
+
+def test_a_clock_set_back_delays_no_first_attempt(node: Node, endpoint: Endpoint) -> None:
+    node.queue("a", endpoint.url)
+    node.clock.advance(-7200)
+    node.sender.start()
+    assert node.wait(1) == ["delivered"]
+
+
+def test_what_a_receiver_has_asked_an_earlier_run_for_is_kept(node: Node, endpoint: Endpoint) -> None:
+    endpoint.answer = says(503, b"", Retry_After="3600")
+    node.sender.start()
+    (asked,) = node.tell("a", endpoint.url)
+    node.wait(1)
+    endpoint.answer = says(500)
+    (failed,) = node.tell("b", endpoint.url)
+    node.wait(2)
+    node.sender.stop(0.0)
+    endpoint.answer = says()
+    node.make().start()
+    # What has failed before, and is delivered now, wakes what else has failed.
+    node.clock.advance(5)
+    assert node.wait(3)[-1] == "delivered"
+    assert node.row(failed).status is Status.DELIVERED
+    node.tell("c", endpoint.url)
+    assert node.wait(4)[-1] == "delivered"
+    assert (node.row(asked).status, len(endpoint.posts)) == (Status.PENDING, 4)
+    node.clock.advance(3595)
+    assert node.wait(5)[-1] == "delivered"
 
 
 def test_a_receiver_that_is_gone_gets_nothing_more(
@@ -547,6 +627,41 @@ def test_a_database_that_cannot_be_read_at_first(
     assert caplog.text.count("locked") == 1
 
 
+def test_a_row_nobody_can_read_holds_up_no_other(
+    node: Node, endpoint: Endpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [node.queue(recording, endpoint.url) for recording in "abc"]
+    broken = text(f"UPDATE callbacks SET body = '{{' WHERE seq = {rows[0].seq}")
+    node.database.run(lambda connection: connection.execute(broken))
+    node.sender.start()
+    node.wait(2)
+    node.tell("d", endpoint.url)
+    assert node.wait(3) == ["delivered"] * 3
+    assert caplog.text.count(rows[0].callback_id) == 1
+
+
+def test_others_run_while_many_are_taken_and_what_ends_meanwhile_is_not_taken_again(
+    node: Node, endpoints: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "_SLICE", 1)
+    fine, gone = endpoints(), endpoints(says(410))
+    (delivered,) = node.tell("a", fine.url)
+    node.tell("b", gone.url)
+    node.sender._look = 6 * LIMIT
+    node.sender.start()
+    node.wait(2)
+    given_up, left = node.queue("c", gone.url), node.queue("d", fine.url)
+    sender = node.sender
+    sender.stop(0.0)
+    turns = []
+    others = gevent.spawn(lambda: [(turns.append(turn), gevent.sleep(0)) for turn in range(3)])
+    sender._take([delivered, given_up, left])
+    assert len(turns) == 3
+    others.join()
+    found = [post[2] for _ in range(3) if (post := sender._queue.next(node.clock()))]
+    assert found == [left]
+
+
 def test_a_crash_before_the_commit_sends_one_event_of_a_recording_again(
     node: Node, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -667,7 +782,9 @@ def test_no_log_line_and_no_row_holds_the_password(
     node.tell("refused", "http://ann:s3cret@10.0.0.1/")
     node.tell("nobody", "http://ann:s3cret@127.0.0.1:1/")
     node.wait(10)
-    node.clock.advance(LIFETIME)
+    for attempts in range(2, LEAST + 1):
+        node.clock.advance(LIFETIME)
+        node.until(lambda attempts=attempts: node.results.count("failed") >= 8 * min(attempts, LEAST - 1), "failures")
     node.until(lambda: node.results.count("dead") == 8, "8 deaths")
     assert len(caplog.records) > 20
     told = [record.getMessage() for record in caplog.records]
