@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from esl_record import __version__, config, logs
 from esl_record.config import Settings
-from esl_record.errors import ConfigError, EslRecordError
+from esl_record.errors import ConfigError, DocumentError, EslRecordError
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
@@ -24,6 +24,8 @@ from esl_record.recording.storage import Storage
 if TYPE_CHECKING:
     from esl_record.status.ledger import Ledger
     from esl_record.status.outbox import Callback
+
+_ENDLESS = 10_000
 
 _SERVE = tuple(Settings.model_fields)
 _SWITCH = ("event_socket", "event_socket_password")
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     recordings.add_argument("action", nargs="?", choices=("list", "show"), default="list")
     recordings.add_argument("recording_id", nargs="?", help="for show: a recording's id, or how it begins")
     recordings.add_argument("--json", action="store_true", help="as JSON")
+
+    check = _command(commands, "check", _check, (), "check SWML documents without a call")
+    check.add_argument("files", nargs="+", type=Path, metavar="DOCUMENT", help="a file, YAML or JSON")
 
     callbacks = _command(
         commands,
@@ -201,6 +206,30 @@ def _vad(options: argparse.Namespace, _: Settings) -> int:
     return 0
 
 
+def _check(options: argparse.Namespace, _: Settings) -> int:
+    from esl_record import yamltree
+    from esl_record.swml.check import mistakes
+    from esl_record.swml.document import parse
+
+    wrong = 0
+    for path in options.files:
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise EslRecordError(f"{path}: {error}") from error
+        try:
+            found = [
+                f"{path}:{yamltree.line_of(text, mistake.step.place) or '?'}: {mistake.code}: {mistake}"
+                for mistake in mistakes(parse(text, str(path)))
+            ]
+        except DocumentError as error:
+            found = [f"{error.code}: {error}"]
+        wrong += bool(found)
+        for line in found or [f"{path}: good"]:
+            print(logs.one_line(line))
+    return 1 if wrong else 0
+
+
 def _recordings(options: argparse.Namespace, settings: Settings) -> int:
     from esl_record import tables
 
@@ -215,7 +244,7 @@ def _recordings(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         print(json.dumps([_described(recording, storage) for recording in entries], indent=2))
     else:
-        Console().print(tables.recordings(entries) if entries else f"no recordings in {storage.recordings}")
+        _console().print(tables.recordings(entries) if entries else f"no recordings in {storage.recordings}")
     return 0
 
 
@@ -246,8 +275,13 @@ def _callbacks(options: argparse.Namespace, settings: Settings) -> int:
         told = [_told(callback) for callback in entries]
         print(json.dumps(told if options.action == "list" else told[0], indent=2))
     else:
-        Console(soft_wrap=True).print(tables.callbacks(entries) if entries else "no callbacks")
+        _console().print(tables.callbacks(entries) if entries else "no callbacks")
     return 0
+
+
+def _console() -> Console:
+    """Where nobody sees where lines end, none is cut."""
+    return Console() if sys.stdout.isatty() else Console(width=_ENDLESS)
 
 
 @contextmanager
@@ -278,6 +312,6 @@ def _described(recording: Recording, storage: Storage) -> dict[str, object]:
 
 
 def _told(callback: "Callback") -> dict[str, object]:
-    from esl_record.status.receiver import Receiver
+    from esl_record.status.receiver import shown
 
-    return {**asdict(callback), "url": Receiver.of(callback.url).shown}
+    return {**asdict(callback), "url": shown(callback.url)}

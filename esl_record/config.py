@@ -57,7 +57,8 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _secret(value: str) -> str:
+def webhook_secret(value: str) -> str:
+    """``value``, if it is one. Raises ValueError."""
     key = value.removeprefix("whsec_")
     try:
         if key != value and len(base64.b64decode(key, validate=True)) >= SECRET_BYTES:
@@ -79,6 +80,7 @@ def check_spool(folder: Path) -> None:
 
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_items)]
+Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -118,10 +120,8 @@ class Settings(BaseSettings):
         default_factory=socket.gethostname, description="what callbacks give as node_id; without it the host's name"
     )
     database: str = Field("", description="SQLAlchemy URL of the catalog; without it <data-dir>/catalog.sqlite")
-    webhook_secrets: Annotated[list[Annotated[str, AfterValidator(_secret)]], NoDecode, BeforeValidator(_items)] = (
-        Field(
-            [], description="whsec_... that sign callbacks, separated by commas; without one <data-dir>/webhook.secret"
-        )
+    webhook_secrets: Secrets = Field(
+        [], description="whsec_... that sign callbacks, separated by commas; without one <data-dir>/webhook.secret"
     )
     signing_key: str = Field("", description="key of X-SignalWire-Signature; without it the first webhook secret")
     callback_networks: Networks = Field(

@@ -1,5 +1,7 @@
 """The errors a caller of this package may see; each says what went wrong, where, and how to mend it."""
 
+from collections.abc import Sequence
+
 
 class EslRecordError(Exception):
     """Base of every error this package raises on purpose."""
@@ -28,12 +30,16 @@ class ConfigError(EslRecordError):
 class DocumentError(EslRecordError):
     """An SWML document cannot be run.
 
-    ``code`` is the ``relay_script_*`` code the contract gives for it, kept in the variable ``script_error``.
+    ``code`` is the ``relay_script_*`` code the contract gives for it, kept in the variable ``script_error``; with
+    several mistakes it is the first one's, and ``codes`` has all.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, codes: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.code = code
+        self.codes = tuple(codes) or (code,)
+        self.placed = False
+        """Whether the message says already in which step."""
 
 
 class SpoolError(EslRecordError):

@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import gevent
@@ -15,10 +17,10 @@ import numpy as np
 from gevent.event import Event as Flag
 
 from esl_record import descriptors, keys, vad
-from esl_record.config import Settings, check_spool
+from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
-from esl_record.errors import CallGone, ConfigError, DatabaseError, DocumentError
+from esl_record.errors import ConfigError, DatabaseError, DocumentError
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.http.app import Parts, build
@@ -35,12 +37,15 @@ from esl_record.recording.storage import Storage
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.sender import Sender
-from esl_record.swml import runner
+from esl_record.swml import javascript, runner
 from esl_record.swml.call import Call
 from esl_record.swml.document import Library
+from esl_record.swml.recordings import CallRecordings
 from esl_record.vad.engine import Engine
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CATALOG = "catalog.sqlite"
 """In the data directory, unless the setting ``database`` says otherwise."""
@@ -96,10 +101,10 @@ class Service:
     def _start(self) -> None:
         self._prepare()
         settings = self.settings
-        self._links = Links(settings.public_url, keys.link_key(settings.data_dir), settings.link_lifetime)
+        self._links = Links(settings.public_url, self._key(keys.link_key, "link.key"), settings.link_lifetime)
         self.ledger = open_ledger(settings, self.storage, self._links.download)
         self._ending.callback(self.ledger.close)
-        secrets = settings.webhook_secrets or [keys.webhook_secret(settings.data_dir)]
+        secrets = settings.webhook_secrets or [self._key(keys.webhook_secret, "webhook.secret", webhook_secret)]
         sender = Sender(
             self.ledger.outbox,
             AddressPolicy(settings.callback_networks),
@@ -110,7 +115,7 @@ class Service:
             on_result=self.metrics.delivery,
         )
         self.ledger.on_queued = sender.offer
-        self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell)
+        self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
         self._recovery.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
@@ -122,6 +127,9 @@ class Service:
         sender.start()
         self._ending.callback(sender.stop)
         tasks = [gevent.spawn(task) for task in (self._tick, self._recover, self._prune, self.metrics.watch_hub)]
+        if settings.documents is not None:
+            # The first expression of a process takes seconds to get ready for; the built-in documents have none.
+            tasks.append(gevent.spawn(javascript.prepare))
         self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
         log.info("http on %s, downloads from %s", _shown(self.http_address), self._links.base_url)
@@ -174,9 +182,12 @@ class Service:
             document=session.path,
         )
         live = LiveCall(session, party, self._recorder, self._ended)
+        recordings = CallRecordings(
+            live, self._links.download, lambda: self._draining, patience=self.settings.command_timeout
+        )
         self.calls.add(live)
         try:
-            runner.run(self._library.load(session.path), Call(session, lambda params: self._record(live, params)))
+            runner.run(self._library.load(session.path), Call(session, recordings))
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
             live.end(_LAST_RECORDINGS)
@@ -189,17 +200,13 @@ class Service:
         stall = self.settings.stall_timeout
         return Recorder(session, self._engine, self.storage, party, params, self.ledger.tell, stall_timeout=stall)
 
-    def _record(self, live: LiveCall, params: RecordParams) -> tuple[Recording, str]:
-        recording = live.record(params)
-        if self._draining:
-            raise CallGone(f"{live.session.label}: the service is stopping")
-        return recording, self._links.download(recording.recording_id, recording.format.value) if recording.file else ""
-
-    def _ended(self, recording: Recording) -> None:
-        self.finished = recording
-        self.metrics.has_ended(recording)
-        if self.storage.announced_path(recording).exists():
-            self._recovery.add(recording)
+    def _ended(self, recorder: Recorder) -> None:
+        recording = recorder.recording
+        if recording.state.final:
+            self.finished = recording
+            self.metrics.has_ended(recording)
+        if recorder.untold or self.storage.announced_path(recording).exists():
+            self._recovery.add(recording, recorder.untold)
 
     # ---- beside the calls
 
@@ -276,10 +283,21 @@ class Service:
         live = [recorder.recording for recorder in self.calls.recorders]
         totals, depth = self.ledger.catalog.totals(), self.ledger.outbox.depth()
         self.metrics.look(live, len(self.calls), totals, depth, time.time())
-        spooled, free = off_hub(self.storage.usage)
-        for of, size in (("recordings", totals.size), ("spool", spooled), ("free", free)):
-            self.metrics.bytes.labels(of).set(size)
+        self.metrics.bytes.labels("recordings").set(totals.size)
+        try:
+            spooled, free = off_hub(self.storage.usage)
+        except OSError as error:
+            log.error("metrics: the disk cannot be looked at: %s", error)
+        else:
+            self.metrics.bytes.labels("spool").set(spooled)
+            self.metrics.bytes.labels("free").set(free)
         return self.metrics.exposition()
+
+    def _key(self, read: Callable[[Path], T], name: str, check: Callable[[T], T] = lambda key: key) -> T:
+        try:
+            return check(read(self.settings.data_dir))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.settings.data_dir / name}: {error}; without the file a new one is made") from None
 
     def _prepare(self) -> None:
         check_spool(self.storage.spool_dir)
@@ -305,7 +323,7 @@ def open_ledger(
     """The ledger of the service ``settings`` are for. Raises DatabaseError."""
     database = Database(settings.database) if settings.database else Database.in_file(settings.data_dir / CATALOG)
     identity = Identity(settings.project_id, settings.space_id, settings.node_id)
-    ledger = Ledger(database, storage, identity, link)
+    ledger = Ledger(database, storage, identity, link, shared=bool(settings.database))
     ledger.open()
     return ledger
 

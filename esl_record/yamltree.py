@@ -1,6 +1,7 @@
 """YAML and JSON from outside, made into plain values, or refused before it can do harm."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -46,6 +47,31 @@ def read(text: str) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, OverflowError):
         # What PyYAML lets through of a value its tag does not fit, `!!int ""` or the 99th of a month.
         raise TreeError("a value that its type does not fit") from None
+
+
+def line_of(text: str, place: Sequence[str | int]) -> int | None:
+    """The line, from 1, of what is at ``place``, keys and positions from the top, in the ``text`` of a tree that has
+    been read; None where that cannot be told."""
+    try:
+        node: yaml.Node | None = yaml.compose(text.lstrip("\ufeff"), yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return None
+    line = None
+    for part in (None, *place):
+        if part is not None:
+            node = _child(node, part)
+        if node is None:
+            break
+        line = node.start_mark.line + 1
+    return line
+
+
+def _child(node: yaml.Node | None, part: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode):
+        return node.value[part] if isinstance(part, int) and part < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == str(part)), None)
+    return None
 
 
 def _weight(node: yaml.Node, known: dict[int, int], depth: int) -> int:

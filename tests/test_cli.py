@@ -366,3 +366,72 @@ def test_where_no_service_has_run_there_are_no_callbacks(
     assert exit_status("callbacks", *arguments, "--data-dir", "elsewhere") == 0
     assert "no callbacks" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- check
+
+
+def test_a_documents_mistakes_are_listed_with_their_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "greeting.yaml"
+    document.write_text(
+        """version: 1.0.0
+sections:
+  main:
+    - answer
+    - recrod: {}
+    - cond:
+        - when: "true"
+          then:
+            - play: say:Hi
+            - sleep: -5
+    - goto: {label: nowhere}
+"""
+    )
+    assert exit_status("check", str(document)) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["5", "10", "11"]
+    assert [line.split(": ")[1] for line in lines] == [
+        "relay_script_method_undefined",
+        "relay_script_method_parameter_invalid_value",
+        "relay_script_method_parameter_invalid_value",
+    ]
+    assert "section main, step 3 cond 1 then 2: sleep: duration = '-5'" in lines[1]
+
+
+def test_json_has_lines_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = tmp_path / "greeting.json"
+    tree = {"version": "1.0.0", "sections": {"main": ["answer", {"recrod": {}}]}}
+    document.write_text(json.dumps(tree, indent=1))
+    assert exit_status("check", str(document)) == 1
+    place = document.read_text().splitlines().index("   {") + 1
+    assert capsys.readouterr().out.startswith(f"{document}:{place}: ")
+
+
+def test_good_documents_are_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = []
+    for name in ("a", "b"):
+        documents.append(tmp_path / name)
+        documents[-1].write_text("version: 1.0.0\nsections: {main: [answer, record, {sleep: '${later}'}]}")
+    assert exit_status("check", *map(str, documents)) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{one}: good" for one in documents]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("version: 2", "relay_script_version_invalid"),
+        ("a: [", "relay_script_parse_error"),
+        ("", "relay_script_parse_error"),
+    ],
+)
+def test_what_is_no_document_is_told_with_its_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, code: str
+) -> None:
+    (tmp_path / "a").write_text(text)
+    assert exit_status("check", "a") == 1
+    assert capsys.readouterr().out.startswith(code)
+
+
+def test_a_document_that_is_not_there_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("check", "nowhere.yaml") == 1
+    assert "nowhere.yaml" in capsys.readouterr().err

@@ -7,6 +7,8 @@ import pytest
 
 from esl_record import keys
 from esl_record.config import Settings
+from esl_record.errors import ConfigError
+from esl_record.service import Service
 
 
 @pytest.mark.parametrize(("make", "name"), [(keys.link_key, "link.key"), (keys.webhook_secret, "webhook.secret")])
@@ -35,3 +37,11 @@ def test_a_key_of_the_users_own_is_taken(tmp_path: Path) -> None:
 def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) -> None:
     secret = keys.webhook_secret(tmp_path)
     assert Settings(webhook_secrets=[secret]).webhook_secrets == [secret]
+
+
+@pytest.mark.parametrize(("name", "content"), [("link.key", "no hex"), ("webhook.secret", "whsec_c2hvcnQ=")])
+def test_a_key_that_is_none_is_named_at_the_start(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    service = Service(Settings(data_dir=tmp_path, listen=("127.0.0.1", 0), http=("127.0.0.1", 0), capacity=10))
+    with pytest.raises(ConfigError, match=f"{name}: .*without the file a new one is made"):
+        service.start()

@@ -245,7 +245,7 @@ def test_a_spool_that_still_grows_is_waited_for(make: Make, tmp_path: Path, monk
     monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
     run, looks = Recovery.run, []
     monkeypatch.setattr(Recovery, "run", lambda self: looks.append(1) or run(self))
-    left = left_behind(tmp_path / "data", 1.0, ago=-60.0)
+    left = left_behind(tmp_path / "data", 1.0, ago=0.0)
     service = make()
     service.start()
     path = service.storage.spool_path(left.recording_id)
@@ -261,8 +261,8 @@ def test_a_recording_under_way_is_not_taken_for_one_left_behind(
     make: Make, switch: Switch, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
-    monkeypatch.setattr("esl_record.recording.recovery.QUIET", 0.0)
-    left_behind(tmp_path / "data", 1.0, ago=-3600.0)  # keeps the recovery looking
+    monkeypatch.setattr(Recovery, "_grows", lambda self, recording: recording.call_id == "c1")
+    left_behind(tmp_path / "data", 1.0)  # keeps the recovery looking
     service = make()
     service.start()
     call = placed(service, switch, "answer", {"record": {"initial_timeout": 3}}, "hangup")

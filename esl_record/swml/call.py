@@ -1,15 +1,25 @@
 """What a method of SWML has to work with: the call, its variables, and how a recording is made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 
-RunRecorder = Callable[[RecordParams], tuple[Recording, str]]
-"""Records the call in the foreground; gives the recording and the URL of its file, empty where there is none."""
+
+class Recordings(Protocol):
+    """The recordings of one call. A URL is that of a recording's file, empty where there is none."""
+
+    def record(self, params: RecordParams) -> tuple[Recording, str]:
+        """Records in the foreground."""
+
+    def start(self, params: RecordParams) -> str:
+        """Begins to record in the background. Raises ParameterError where the control id is taken."""
+
+    def stop(self, control_id: str) -> bool:
+        """Ends one in the background; whether there was one."""
 
 
 @dataclass(slots=True)
@@ -17,8 +27,10 @@ class Call:
     """One call under a document."""
 
     session: Session
-    run_recorder: RunRecorder
+    recordings: Recordings
     vars: dict[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What the section now run was given."""
 
     @property
     def scopes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -27,7 +39,7 @@ class Call:
         return {
             "vars": self.vars,
             "envs": {},
-            "params": {},
+            "params": self.params,
             "call": {
                 "call_id": self.session.uuid,
                 "from": data.get("Caller-Caller-ID-Number", ""),

@@ -1,7 +1,7 @@
 """An SWML document: its text made into sections of steps, and the folder it is looked up in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,23 +22,39 @@ SUFFIXES = (".yaml", ".yml", ".json")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
 
 
+Place = tuple[str | int, ...]
+"""Where in a document's tree: keys and positions from its top."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``{method: params}``, or a bare method name, whose ``params`` are an empty mapping."""
+    """One step: ``{method: params}``, or a bare method name, whose ``params`` are an empty mapping.
 
-    section: str
-    number: int
+    ``blocks`` are the steps within it, by where they stand in ``params``.
+    """
+
+    place: Place
     method: str
     params: Any
+    blocks: Mapping[Place, tuple["Step", ...]]
 
     def __str__(self) -> str:
-        return f"section {self.section}, step {self.number}"
+        section, *within = (part + 1 if isinstance(part, int) else part for part in self.place[1:])
+        return f"section {section}, step {' '.join(str(part) for part in within)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     name: str
     sections: Mapping[str, tuple[Step, ...]]
+
+    def steps(self) -> Iterator[Step]:
+        """Every step of every section, those within others behind them."""
+        waiting = [step for steps in reversed(list(self.sections.values())) for step in reversed(steps)]
+        while waiting:
+            step = waiting.pop()
+            yield step
+            waiting += [inner for block in reversed(list(step.blocks.values())) for inner in reversed(block)]
 
 
 def parse(text: str, name: str) -> Document:
@@ -58,25 +74,59 @@ def parse(text: str, name: str) -> Document:
         raise DocumentError("relay_script_sections_missing", f"{name}: it has no sections")
     if "main" not in sections:
         raise DocumentError("relay_script_main_section_missing", f"{name}: it has no section main")
-    return Document(name, {str(key): _steps(name, str(key), steps) for key, steps in sections.items()})
+    for section, steps in sections.items():
+        if not isinstance(steps, list):
+            raise DocumentError("relay_script_section_code_missing", f"{name}: section {section} is no list of steps")
+    return Document(name, {str(key): _steps(name, ("sections", str(key)), steps) for key, steps in sections.items()})
 
 
-def _steps(name: str, section: str, steps: Any) -> tuple[Step, ...]:
-    if not isinstance(steps, list):
-        raise DocumentError("relay_script_section_code_missing", f"{name}: section {section} is no list of steps")
-    return tuple(_step(name, section, number, step) for number, step in enumerate(steps, 1))
+def _steps(name: str, place: Place, steps: list[Any]) -> tuple[Step, ...]:
+    return tuple(_step(name, (*place, number), step) for number, step in enumerate(steps))
 
 
-def _step(name: str, section: str, number: int, step: Any) -> Step:
+def _step(name: str, place: Place, step: Any) -> Step:
     if isinstance(step, str):
-        return Step(section, number, step, {})
+        return Step(place, step, {}, {})
     if isinstance(step, dict) and len(step) == 1:
         ((method, params),) = step.items()
-        return Step(section, number, str(method), {} if params is None else params)
+        given = {} if params is None else params
+        blocks = {at: _steps(name, (*place, str(method), *at), steps) for at, steps in _blocks(str(method), given)}
+        return Step(place, str(method), given, blocks)
     raise DocumentError(
         "relay_script_parse_error",
-        f"{name}: section {section}, step {number}: a method name or one `method: parameters` is wanted",
+        f"{name}: {Step(place, '', {}, {})}: a method name or one `method: parameters` is wanted",
     )
+
+
+def _blocks(method: str, params: Any) -> Iterator[tuple[Place, list[Any]]]:
+    """The lists of steps within a step, and where in its parameters they are."""
+    if method == "cond":
+        yield from _branches((), params)
+    elif method == "switch":
+        yield from _cases((), params)
+    elif method == "execute" and isinstance(params, dict):
+        if isinstance(params.get("on_return"), list):
+            yield ("on_return",), params["on_return"]
+        yield from _branches(("result",), params.get("result"))
+        yield from _cases(("result",), params.get("result"))
+
+
+def _branches(place: Place, branches: Any) -> Iterator[tuple[Place, list[Any]]]:
+    for number, branch in enumerate(branches if isinstance(branches, list) else ()):
+        for key in ("then", "else"):
+            if isinstance(branch, dict) and isinstance(branch.get(key), list):
+                yield (*place, number, key), branch[key]
+
+
+def _cases(place: Place, choice: Any) -> Iterator[tuple[Place, list[Any]]]:
+    if not isinstance(choice, dict):
+        return
+    cases = choice.get("case")
+    for value, steps in cases.items() if isinstance(cases, dict) else ():
+        if isinstance(steps, list):
+            yield (*place, "case", str(value)), steps
+    if isinstance(choice.get("default"), list):
+        yield (*place, "default"), choice["default"]
 
 
 class Library:

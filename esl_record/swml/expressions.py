@@ -1,10 +1,14 @@
-"""``${path}`` and ``%{path}`` in the strings of a document. Pure; what comes out is never looked into again."""
+"""``${...}`` and ``%{...}`` in the strings of a document, and its conditions. What comes out is not looked into again.
+
+A plain path is looked up here; all else is JavaScript. Source: SignalWire's SWML reference, "Expressions", "Variables"
+and "cond".
+"""
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from esl_record.errors import DocumentError
+from esl_record.swml import javascript
 
 _OPENING = re.compile(r"[$%]\{")
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*\Z")
@@ -13,16 +17,31 @@ _STEP = re.compile(r"\w+")
 SCOPES = ("vars", "envs", "call", "params")
 SEARCHED = ("vars", "envs", "call")
 
+_JAVASCRIPTS_OWN = {"true", "false", "null", "undefined", "NaN", "Infinity", "Math", "Number"}
+"""Words of JavaScript that look like paths, unless a variable has the name."""
+
+_TOKEN = re.compile(
+    r"""\s+ | //[^\n]* | /\*.*?\*/                              # what means nothing
+    | (?P<text> '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" )
+    | (?P<open> [$%]?\{ ) | (?P<word> (?:\w|\$(?!\{))+ ) | (?P<mark> . )""",
+    re.DOTALL | re.VERBOSE,
+)
+_REGEXP = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\[\\\n])+/")
+_TEMPLATE = re.compile(r"(?:\\.|\$(?!\{)|[^\\`$])*(?P<end>`|\$\{)", re.DOTALL)
+_BRACE = re.compile(r"[{}]")
+_PLAIN, _BACKTICK = -1, -2
+_BEFORE_REGEXP = {"return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "else", "do", "instanceof"}
+
 
 def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
     """``value`` with every reference in its strings replaced, mappings and lists gone through.
 
     A string that is one reference and nothing else becomes what it refers to, of whatever type; a path without a
-    value is the empty string. Raises DocumentError for what is no plain path.
+    value is the empty string. Raises DocumentError for JavaScript that gives no value.
     """
     if isinstance(value, str):
         parts = list(_parts(value, scopes))
-        return parts[0] if len(parts) == 1 else "".join(_text(part) for part in parts)
+        return parts[0] if len(parts) == 1 else "".join(text_of(part) for part in parts)
     if isinstance(value, Mapping):
         return {key: substitute(item, scopes) for key, item in value.items()}
     if isinstance(value, list):
@@ -30,59 +49,171 @@ def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
     return value
 
 
+def resolve(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
+    """What ``expression`` is: a path, whose first part may name a scope, otherwise vars, envs and call are searched;
+    or JavaScript, see ``javascript.evaluate``. Raises DocumentError for JavaScript that gives no value."""
+    path = expression.strip()
+    if not _PATH.match(path):
+        return javascript.evaluate(expression, scopes)
+    first, *rest = _STEP.findall(path)
+    if first in SCOPES:
+        value: Any = scopes.get(first, {})
+    else:
+        scope = next((scope for name in SEARCHED if first in (scope := scopes.get(name, {}))), None)
+        if scope is None:
+            return javascript.evaluate(path, scopes) if first in _JAVASCRIPTS_OWN else ""
+        value = scope[first]
+    for step in rest:
+        if isinstance(value, Mapping):
+            if step not in value:
+                return ""
+            value = value[step]
+        elif isinstance(value, list) and step.isascii() and step.isdigit() and float(step) < len(value):
+            value = value[int(step)]
+        elif isinstance(value, list) and step == "length":
+            value = len(value)
+        elif isinstance(value, str):
+            return javascript.evaluate(path, scopes)  # its length or a character, as JavaScript counts them
+        else:
+            return ""
+    return value
+
+
+def condition(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether JavaScript takes ``expression`` for true.
+
+    ``${...}`` and ``%{...}`` in it stand for their values, never for the text of them as program: ``${vars.x} == 1``
+    compares the variable, ``'${vars.x}' == 'a'`` its text. Within a template literal ``${...}`` is JavaScript's own.
+    Raises DocumentError.
+    """
+    if _PATH.match(expression.strip()):
+        return _true(resolve(expression, scopes))
+    program: list[str] = []
+    values: list[Any] = []
+
+    def put(body: str, *, text: bool) -> str:
+        if _PATH.match(body.strip()):
+            value = resolve(body, scopes)
+            values.append(text_of(value) if text else value)
+            body = f"$references[{len(values) - 1}]"
+        return f"(\n{body}\n)"
+
+    at = 0
+    for kind, start, end in _scan(expression, 0):
+        program.append(expression[at:start])
+        found = expression[start:end]
+        if kind == "reference":
+            found = put(found[2:-1], text=False)
+        elif kind == "text" and _OPENING.search(found):
+            quote, joint = found[0], f"{found[0]} + {{}} + {found[0]}"
+            parts = (
+                joint.format(put(part[2:-1], text=True)) if is_reference else part
+                for is_reference, part in _stretches(found[1:-1])
+            )
+            found = f"({quote}{''.join(parts)}{quote})"
+        program.append(found)
+        at = end
+    program.append(expression[at:])
+    return javascript.truth("".join(program), scopes, values)
+
+
+def text_of(value: Any) -> str:
+    """What ``value`` is within text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+def _true(value: Any) -> bool:
+    # An empty list is true in JavaScript.
+    return isinstance(value, Mapping | list) or bool(value)
+
+
 def _parts(text: str, scopes: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
     """The stretches of ``text`` between references, and what the references stand for."""
+    for is_reference, part in _stretches(text):
+        yield resolve(part[2:-1], scopes) if is_reference else part
+
+
+def _stretches(text: str) -> Iterator[tuple[bool, str]]:
+    """``text`` in pieces, and for each whether it is a reference."""
     at = 0
     while opening := _OPENING.search(text, at):
         closing = _closing(text, opening.end())
         if closing < 0:
             break
         if opening.start() > at:
-            yield text[at : opening.start()]
-        yield resolve(text[opening.end() : closing], scopes)
+            yield False, text[at : opening.start()]
+        yield True, text[opening.start() : closing + 1]
         at = closing + 1
     if at < len(text) or not text:
-        yield text[at:]
+        yield False, text[at:]
 
 
 def _closing(text: str, start: int) -> int:
     """Where the brace opened before ``start`` closes, -1 if nowhere."""
-    depth = 1
-    for at in range(start, len(text)):
-        depth += (text[at] == "{") - (text[at] == "}")
-        if not depth:
+    for kind, at, _ in _scan(text, start):
+        if kind == "end":
             return at
+    # No JavaScript then, a quote without its pair perhaps: braces alone tell what is to be refused.
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace[0] == "{" else -1
+        if not depth:
+            return brace.start()
     return -1
 
 
-def resolve(path: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
-    """What ``path`` refers to. Its first part may name a scope; otherwise vars, envs and call are searched."""
-    path = path.strip()
-    if not _PATH.match(path):
-        raise DocumentError(
-            "relay_script_js_eval_error", f"${{{path[:80]}}}: only plain paths such as ${{call.from}} are understood"
-        )
-    first, *rest = _STEP.findall(path)
-    if first in SCOPES:
-        return _walk(scopes.get(first, {}), rest)
-    for scope in SEARCHED:
-        if first in scopes.get(scope, {}):
-            return _walk(scopes[scope][first], rest)
-    return ""
-
-
-def _walk(value: Any, steps: list[str]) -> Any:
-    for step in steps:
-        if isinstance(value, Mapping):
-            value = value.get(step, "")
-        elif isinstance(value, list) and step.isascii() and step.isdigit() and float(step) < len(value):
-            value = value[int(step)]
-        else:
-            return ""
-    return value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else str(value)
+def _scan(text: str, at: int) -> Iterator[tuple[str, int, int]]:
+    """The quoted texts ("text") and references of the JavaScript from ``at`` on, references whole, and the brace
+    that closes what was opened before ("end"). Stops there, or where it can be no JavaScript."""
+    opened: list[int] = []  # where a reference begins; _PLAIN and _BACKTICK for what else must be closed
+    references = 0
+    divides = False  # what a slash does here: divide, or begin a regular expression
+    while at < len(text):
+        start = at
+        if opened and opened[-1] == _BACKTICK:
+            template = _TEMPLATE.match(text, at)
+            if not template:
+                return
+            at = template.end()
+            divides = template["end"] == "`"
+            if divides:
+                opened.pop()
+            else:
+                opened.append(_PLAIN)
+            continue
+        token = cast(re.Match[str], _TOKEN.match(text, at))
+        at = token.end()
+        if token["text"]:
+            divides = True
+            if not references:
+                yield "text", start, at
+        elif token["word"]:
+            divides = token["word"] not in _BEFORE_REGEXP
+        elif token["open"]:
+            divides = False
+            is_reference = len(token["open"]) == 2
+            references += is_reference
+            opened.append(start if is_reference else _PLAIN)
+        elif token["mark"] == "}":
+            divides = True
+            if not opened:
+                yield "end", start, at
+                return
+            begin = opened.pop()
+            if begin != _PLAIN:
+                references -= 1
+                if not references:
+                    yield "reference", begin, at
+        elif token["mark"] == "`":
+            opened.append(_BACKTICK)
+        elif token["mark"] == "/" and not divides:
+            regexp = _REGEXP.match(text, start)
+            if not regexp:
+                return
+            at, divides = regexp.end(), True
+        elif token["mark"]:
+            if token["mark"] in "'\"" or text.startswith("/*", start):
+                return
+            divides = token["mark"] in ")]"

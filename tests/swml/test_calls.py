@@ -10,10 +10,12 @@ from esl_record.esl.session import Session
 from esl_record.recording.machine import State
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.recording import Party, Recording
-from esl_record.swml.call import Call, RunRecorder
+from esl_record.swml.call import Call
 from esl_record.swml.methods import METHODS
 
 MISSING: Any = object()
+
+RunRecorder = Callable[[RecordParams], tuple[Recording, str]]
 
 
 class FakeSession:
@@ -84,8 +86,25 @@ def no_recorder(_: RecordParams) -> tuple[Recording, str]:
     raise AssertionError("nothing was to be recorded")
 
 
+class FakeRecordings:
+    """What a call records: in the foreground as ``run_recorder`` does, in the background until it is stopped."""
+
+    def __init__(self, run_recorder: RunRecorder) -> None:
+        self.record = run_recorder
+        self.started: dict[str, RecordParams] = {}
+        self.url = "http://x/background.wav"
+        """Empty for a recording that cannot begin."""
+
+    def start(self, params: RecordParams) -> str:
+        self.started[params.control_id] = params
+        return self.url
+
+    def stop(self, control_id: str) -> bool:
+        return self.started.pop(control_id, None) is not None
+
+
 def call_on(session: FakeSession, run_recorder: RunRecorder = no_recorder, **variables: object) -> Call:
-    return Call(cast(Session, session), run_recorder, dict(variables))
+    return Call(cast(Session, session), FakeRecordings(run_recorder), dict(variables))
 
 
 def recorder_of(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from esl_record.errors import DocumentError
-from esl_record.swml.expressions import substitute
+from esl_record.logs import one_line
+from esl_record.swml.expressions import condition, resolve, substitute, text_of
 
 SCOPES: dict[str, dict[str, Any]] = {
     "vars": {
@@ -22,6 +23,11 @@ SCOPES: dict[str, dict[str, Any]] = {
         "secret": "hidden",
         "ends": "${vars.",
         "n": "number",
+        "empty": "",
+        "zero": 0,
+        "none": [],
+        "digits": "42#",
+        "smile": "\U0001f600!",
     },
     "envs": {"name": "from envs", "stage": "test"},
     "call": {"from": "+15550100", "name": "from call", "type": "sip"},
@@ -72,43 +78,190 @@ def test_a_reference_becomes_what_it_refers_to(value: object, expected: object) 
     assert type(result) is type(expected)
 
 
-NO_PATHS = [
-    "${1+1}",
-    "${number + 1}",
+JAVASCRIPT = [
+    pytest.param("${1+1}", 2, id="a sum"),
+    pytest.param("%{1+1}", 2, id="percent is the same"),
+    pytest.param("${number + 1}", 6, id="of a bare name"),
+    pytest.param("${vars[n]}", 5, id="a computed name"),
+    pytest.param("${vars['number']}", 5, id="a quoted name"),
+    pytest.param("${name.toUpperCase()}", "FROM VARS", id="a method"),
+    pytest.param("${number > 3 ? 'a' : 'b'}", "a", id="a choice"),
+    pytest.param("${vars.number;}", 5, id="a statement"),
+    pytest.param("${\nvars.number\n+ 1}", 6, id="lines"),
+    pytest.param("${call.from.substring(0, 3)}", "+15", id="SignalWire's area code"),
+    pytest.param("${list.map(x => x.b ?? x)}", ["a", "c"], id="a list"),
+    pytest.param("${({a: {b: [1, null]}})}", {"a": {"b": [1, None]}}, id="an object"),
+    pytest.param("is ${number > 3}", "is true", id="within text"),
+    pytest.param("[${vars.missing ?? null}]", "[]", id="null within text"),
+    pytest.param("${number}${number + 1}", "56", id="after a path"),
+    pytest.param("${true}", True, id="a word of JavaScript"),
+    pytest.param("${null}", None, id="null"),
+    pytest.param("${Math.PI > 3}", True, id="an object of JavaScript"),
+    pytest.param("${Number.MAX_SAFE_INTEGER}", 2**53 - 1, id="as a path"),
+    pytest.param("${vars.list.length}", 2, id="the length of a list"),
+    pytest.param("${digits.length}", 3, id="of text"),
+    pytest.param("${smile.length}", 3, id="as JavaScript counts"),
+    pytest.param("${vars.empty.length}", 0, id="of none"),
+    pytest.param("${digits[0]}", "4", id="a digit"),
+    pytest.param("${vars.missing.length}", "", id="of what is not there"),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), JAVASCRIPT)
+def test_what_is_no_path_is_javascript(value: str, expected: object) -> None:
+    result = substitute(value, SCOPES)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+NO_VALUES = [
     "${}",
     "${ }",
     "${vars.}",
     "${.vars}",
     "${vars..number}",
-    "${vars[number]}",
-    "${vars['number']}",
     "${vars.my-name}",
-    "${name.toUpperCase()}",
+    "${vars.my name}",
     "${require('fs')}",
     "${process.exit()}",
-    "${number > 3 ? 'a' : 'b'}",
-    "${vars.number;}",
-    "${\nvars.number\n.x y}",
-    "%{1+1}",
+    "${missing + 1}",
     "${9lives}",
+    "${it's}",
+    "${'}",
+    "${`}",
+    "${/[}",
+    "${/*}",
     "${" + "a+" * 5000 + "a}",
 ]
 
 
-@pytest.mark.parametrize("expression", NO_PATHS, ids=lambda text: ascii(text)[:30])
+@pytest.mark.parametrize("expression", NO_VALUES, ids=lambda text: ascii(text)[:30])
 @pytest.mark.parametrize("around", ["{}", "say:{} and more"])
-def test_what_is_no_plain_path_is_refused(around: str, expression: str) -> None:
+def test_what_has_no_value_is_refused_and_not_spoken(around: str, expression: str) -> None:
     with pytest.raises(DocumentError) as caught:
         substitute({"url": [around.replace("{}", expression)]}, SCOPES)
     assert caught.value.code == "relay_script_js_eval_error"
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("expression", ["${(() => { return 1 })()}", "${ {a: 1}.a }", "${`${number}`}"])
-def test_javascript_with_braces_is_refused_and_not_spoken(expression: str) -> None:
+@pytest.mark.parametrize("text", ["${", "say ${{}", "%{number"])
+def test_a_brace_that_never_closes_opens_nothing(text: str) -> None:
+    assert text_of(substitute(text, SCOPES)) == text
+
+
+BRACES = [
+    pytest.param("(() => { return 1 })()", 1, id="a function"),
+    pytest.param(" {a: 1}.a ", 1, id="an object"),
+    pytest.param("'}'", "}", id="in quotes"),
+    pytest.param('"{" + "}}"', "{}}", id="in double quotes"),
+    pytest.param(r"'\'}'", "'}", id="an escaped quote"),
+    pytest.param(r"'\\'+1", "\\1", id="an escaped backslash"),
+    pytest.param("`${number}`", "5", id="a template"),
+    pytest.param("`}${`{${'}'}`}{`", "}{}{", id="templates in one another"),
+    pytest.param(r"`\`\${}}$`", "`${}}$", id="escapes in a template"),
+    pytest.param("/[}/]/.test('}')", True, id="a regular expression"),
+    pytest.param(r"'a}b'.replace(/\}/g, '{')", "a{b", id="an escaped brace in one"),
+    pytest.param("8 / 2 /* } */ / 2", 2, id="divisions and a comment"),
+    pytest.param("(8) / 2 + [4].length / 1", 5, id="after brackets"),
+    pytest.param("number / 5 + '}/}'", "1}/}", id="a division and quotes"),
+    pytest.param("1 // }\n + 1", 2, id="a comment to the end of the line"),
+    pytest.param("typeof /}/", "object", id="a regular expression after a word"),
+    pytest.param("'$' + '{' + number + '}'", "${5}", id="not looked into again"),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), BRACES)
+@pytest.mark.parametrize("sign", "$%")
+def test_the_closing_brace_is_javascripts(sign: str, expression: str, expected: object) -> None:
+    assert substitute(f"{sign}{{{expression}}}", SCOPES) == expected
+    assert substitute(f"a{{{sign}{{{expression}}}}}${{number}}", SCOPES) == f"a{{{text_of(expected)}}}5"
+
+
+def test_a_comment_that_hides_the_brace_is_not_taken_for_one() -> None:
+    assert substitute("${vars.number //} and on", SCOPES) == "5 and on"
+
+
+CONDITIONS = [
+    ("true", True),
+    ("false", False),
+    ("1 == 1", True),
+    ("call.type.toLowerCase() == 'sip'", True),
+    ("vars.number > 5", False),
+    ("number >= 5 && yes", True),
+    ("vars.yes;", True),
+    ("vars.number", True),
+    ("vars.zero", False),
+    ("vars.empty", False),
+    ("vars.nothing", False),
+    ("vars.none", True),
+    ("vars.map", True),
+    ("missing", False),
+    ("vars.missing", False),
+    ("vars.missing.deeper", False),
+    ("!vars.missing", True),
+    ("NaN || 0/0", False),
+    ("null", False),
+    ("undefined", False),
+    ("'0'", True),
+    ("() => 1", True),
+    ("10n", True),
+    ("globalThis;", True),
+    ("${vars.number} == 5", True),
+    ("%{number} == 6", False),
+    ("${ call.type } === 'sip'", True),
+    ("${vars.number} + ${vars.number} == 10", True),
+    ("${number}/${number} == 1", True),
+    ("${missing} == ''", True),
+    ("${vars.yes}", True),
+    ("${vars.none}", True),
+    ("${number > 3}", True),
+    ("${number > 3 ? {a: '}'} : null}.a == '}'", True),
+    ("'${call.type}' == 'sip'", True),
+    ('"%{call.type}!".length == 4', True),
+    ("'${yes}' == 'true'", True),
+    ("'a${name.toUpperCase()}b' == 'aFROM VARSb'", True),
+    ("`${number}` == '5'", True),
+    ("`%{number}` == '5'", False),
+    ("'$' + '{number}' == ${number}", False),
+    ("'it\\'s ${number}' == \"it's 5\"", True),
+    ("/${number}/.test('x')", False),
+    ("${vars.hostile} == '$' + '{vars.secret}'", True),
+    ("'${vars.hostile}'.length == 14", True),
+    ("[${vars.list}, 1].length == 2", True),
+]
+
+
+@pytest.mark.parametrize(("expression", "expected"), CONDITIONS)
+def test_a_condition(expression: str, expected: bool) -> None:
+    assert condition(expression, SCOPES) is expected
+
+
+@pytest.mark.parametrize("expression", ["", " ", "missing == 1", "1 +", "${} == 1", "${missing + 1}", "}", "'", "a b"])
+def test_a_condition_without_a_value_is_refused(expression: str) -> None:
     with pytest.raises(DocumentError) as caught:
-        substitute(expression, SCOPES)
+        condition(expression, SCOPES)
     assert caught.value.code == "relay_script_js_eval_error"
+
+
+@given(st.text())
+def test_a_callers_text_in_a_condition_is_its_value_and_no_program(text: str) -> None:
+    scopes = {"vars": {"x": text, "same": text}, "call": {"from_name": text}}
+    for reference in ("${vars.x}", "%{x}", "${call.from_name}", "${vars.x.concat('')}", "'${x}'", '"${x}"', "`${x}`"):
+        assert condition(f"{reference} === vars.same", scopes), reference
+        assert condition(f"typeof {reference} == 'string' && {reference}.length == same.length", scopes), reference
+
+
+@given(st.text(alphabet="${}%`'\"/\\*[]()ab.1 \n;+"), st.sampled_from(["{}", "${{{}}}", "'${{{}}}'", "x ${{{}}} y"]))
+def test_any_text_is_a_value_or_a_refusal(text: str, around: str) -> None:
+    for work in (substitute, condition, resolve):
+        try:
+            work(around.format(text), SCOPES)
+        except DocumentError as error:
+            refusal = error
+        else:
+            continue
+        assert refusal.code == "relay_script_js_eval_error"
+        assert one_line(str(refusal)) == str(refusal)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,30 @@
-"""The methods of SWML this service runs, one module a family. A method takes the call and its parameters,
-variables substituted, and checks them itself; adding one is a line here."""
+"""The methods of SWML this service runs, one module a family; adding one is a line here."""
 
-from collections.abc import Callable
 from typing import Any
 
-from esl_record.swml.call import Call
-from esl_record.swml.methods.calls import answer, hangup, sleep
-from esl_record.swml.methods.play import play
-from esl_record.swml.methods.record import record
-from esl_record.swml.methods.variables import set_variables
+from esl_record.swml.methods.calls import ANSWER, HANGUP, SLEEP
+from esl_record.swml.methods.flow import COND, EXECUTE, GOTO, LABEL, RETURN, SWITCH, TRANSFER
+from esl_record.swml.methods.parameters import Method
+from esl_record.swml.methods.play import PLAY
+from esl_record.swml.methods.record import RECORD, RECORD_CALL, STOP_RECORD_CALL
+from esl_record.swml.methods.variables import SET, UNSET
 
-Method = Callable[[Call, Any], None]
+METHODS: dict[str, Method[Any]] = {
+    method.name: method
+    for method in (
+        *(ANSWER, HANGUP, SLEEP, PLAY),
+        *(RECORD, RECORD_CALL, STOP_RECORD_CALL),
+        *(SET, UNSET),
+        *(LABEL, GOTO, COND, SWITCH, EXECUTE, RETURN, TRANSFER),
+    )
+} | {"stop_call_record": STOP_RECORD_CALL}
+"""By name; the reference uses two for one of them."""
 
-METHODS: dict[str, Method] = {
-    "answer": answer,
-    "hangup": hangup,
-    "play": play,
-    "record": record,
-    "set": set_variables,
-    "sleep": sleep,
-}
+FOREIGN = frozenset(
+    (
+        *("ai", "ai_sidecar", "amazon_bedrock", "denoise", "stop_denoise", "detect_machine", "enter_queue"),
+        *("join_conference", "join_room", "live_transcribe", "live_translate", "pay", "receive_fax", "send_fax"),
+        *("send_sms", "sip_refer", "tap", "stop_tap", "user_event"),
+    )
+)
+"""Methods of SWML a recorder has no business with."""

@@ -1,14 +1,13 @@
 """answer, hangup, sleep."""
 
 from enum import StrEnum
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from esl_record.esl.causes import CAUSES
-from esl_record.recording.params import Seconds, validated
+from esl_record.recording.params import Seconds
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import mapping
+from esl_record.swml.methods.parameters import Method
 
 
 class HangupReason(StrEnum):
@@ -36,20 +35,22 @@ class SleepParams(BaseModel):
     duration: Seconds = Field(le=86_400_000)
 
 
-def answer(call: Call, params: Any) -> None:
-    given = validated(AnswerParams, "answer", mapping("answer", params))
+def _answer(call: Call, given: AnswerParams) -> None:
     call.session.answer()
     if given.max_duration:
         call.session.limit_duration(given.max_duration)
 
 
-def hangup(call: Call, params: Any) -> None:
-    given = validated(HangupParams, "hangup", mapping("hangup", params, "reason"))
+def _hangup(call: Call, given: HangupParams) -> None:
     call.session.hangup(CAUSES[given.reason])
     # The document is over; what the switch still has to say comes to the session.
     raise call.session.gone()
 
 
-def sleep(call: Call, params: Any) -> None:
-    given = validated(SleepParams, "sleep", mapping("sleep", params, "duration"))
+def _sleep(call: Call, given: SleepParams) -> None:
     call.session.sleep(round(given.duration))
+
+
+ANSWER = Method("answer", AnswerParams, _answer)
+HANGUP = Method("hangup", HangupParams, _hangup, short="reason")
+SLEEP = Method("sleep", SleepParams, _sleep, short="duration")

@@ -1,15 +1,43 @@
-"""The shapes SWML gives a method's parameters in."""
+"""What a method of SWML is: its parameters, checked, and what it does with them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from esl_record.recording.params import ParameterError
+from pydantic import BaseModel
+
+from esl_record.recording.params import ParameterError, validated
+from esl_record.swml.call import Call
+
+P = TypeVar("P", bound=BaseModel)
 
 
-def mapping(method: str, params: Any, short: str = "") -> Mapping[str, Any]:
-    """``params`` as a mapping; where the method has a ``short`` form, a bare value stands for that parameter."""
-    if isinstance(params, Mapping):
-        return {str(name): value for name, value in params.items()}
-    if short and isinstance(params, str | int | float):
-        return {short: params}
-    raise ParameterError(f"{method}: parameters {str(params)[:80]!r}: a mapping is wanted")
+@dataclass(frozen=True, slots=True)
+class Method(Generic[P]):
+    """A method ``name`` with parameters of the model ``params``; where it has a ``short`` form, a bare value stands
+    for that parameter, with ``whole`` whatever is given. Calling it checks what a document gives and runs it."""
+
+    name: str
+    params: type[P]
+    run: Callable[[Call, P], None]
+    short: str = ""
+    whole: bool = False
+    unread: frozenset[str] = frozenset()
+    """Parameters in which references are not replaced: what they hold is looked at when it is run."""
+
+    def read(self, given: Any) -> P:
+        """The parameters ``given``. Raises ParameterError that names method, parameter, value and what is allowed."""
+        return validated(self.params, self.name, self.mapping(given))
+
+    def mapping(self, given: Any) -> Mapping[str, Any]:
+        """``given`` as a mapping of parameters. Raises ParameterError where it is none and has no short form."""
+        if self.whole:
+            return {self.short: given}
+        if isinstance(given, Mapping):
+            return {str(name): value for name, value in given.items()}
+        if self.short and isinstance(given, str | int | float):
+            return {self.short: given}
+        raise ParameterError(f"{self.name}: parameters {str(given)[:80]!r}: a mapping is wanted")
+
+    def __call__(self, call: Call, given: Any) -> None:
+        self.run(call, self.read(given))

@@ -1,14 +1,13 @@
 """play: what a URL of SWML is to the switch, and playing it."""
 
 import re
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from esl_record.recording.params import Flag, ParameterError, validated
+from esl_record.recording.params import Flag, ParameterError
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import mapping
+from esl_record.swml.methods.parameters import Method
 
 RINGS: dict[str, tuple[tuple[int, int, str], ...]] = {
     "ca": ((2000, 4000, "440,480"),),
@@ -38,9 +37,8 @@ class PlayParams(BaseModel):
     urls: list[str] | None = None
 
 
-def play(call: Call, params: Any) -> None:
+def _play(call: Call, given: PlayParams) -> None:
     """Plays one URL or several in turn."""
-    given = validated(PlayParams, "play", mapping("play", params, "url"))
     if (given.url is None) == (given.urls is None):
         raise ParameterError("play: one of url and urls is wanted", "missing" if given.url is None else "invalid_value")
     # All are looked at before the first is heard.
@@ -52,6 +50,9 @@ def play(call: Call, params: Any) -> None:
             call.session.speak(argument)
         else:
             call.session.playback(argument)
+
+
+PLAY = Method("play", PlayParams, _play, short="url")
 
 
 def playable(url: str) -> tuple[str, str]:

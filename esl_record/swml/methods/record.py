@@ -1,22 +1,37 @@
-"""record: in the foreground; what came of it is in ``record_url`` and ``record_result``."""
+"""record, record_call, stop_record_call: in the foreground, in the background, and the end of that."""
 
-from typing import Any
+from pydantic import BaseModel, ConfigDict
 
 from esl_record.errors import DocumentError
 from esl_record.recording.machine import State
-from esl_record.recording.params import RecordParams
+from esl_record.recording.params import Direction, RecordParams, Seconds
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import mapping
+from esl_record.swml.methods.parameters import Method
 
 
-def record(call: Call, params: Any) -> None:
-    """Records until something ends it.
+class RecordCallParams(RecordParams):
+    """As ``record``, with the defaults of a recording that only its end of call, or a stop, is to end."""
+
+    direction: Direction = Direction.BOTH
+    terminators: str = ""
+    initial_timeout: Seconds = 0.0
+    end_silence_timeout: Seconds = 0.0
+
+
+class StopRecordCallParams(BaseModel):
+    """Without a ``control_id`` the background recording started last is meant."""
+
+    model_config = ConfigDict(extra="forbid")
+    control_id: str | None = None
+
+
+def _record(call: Call, given: RecordParams) -> None:
+    """Records until something ends it; what came of it is in ``record_url`` and ``record_result``.
 
     Raises CallGone after a recording the caller ended by hanging up, DocumentError where not a sample could be
     recorded of a call that lives.
     """
-    given = RecordParams.of("record", mapping("record", params))
-    recording, url = call.run_recorder(given)
+    recording, url = call.recordings.record(given)
     call.publish(
         record_url=url,
         record_result="success" if recording.succeeded else "failed",
@@ -25,3 +40,22 @@ def record(call: Call, params: Any) -> None:
         # The caller would talk to nobody: the dialplan may know of another way to take the message.
         raise DocumentError("relay_script_method_execute_failed", f"record: {recording.error}")
     call.session.raise_if_disconnected()
+
+
+def _record_call(call: Call, given: RecordCallParams) -> None:
+    url = call.recordings.start(given)
+    call.publish(
+        record_control_id=given.control_id,
+        record_call_url=url,
+        record_call_result="success" if url else "failed",
+    )
+
+
+def _stop_record_call(call: Call, given: StopRecordCallParams) -> None:
+    stopped = call.recordings.stop(given.control_id or str(call.vars.get("record_control_id", "")))
+    call.publish(stop_record_call_result="success" if stopped else "failed")
+
+
+RECORD = Method("record", RecordParams, _record)
+RECORD_CALL = Method("record_call", RecordCallParams, _record_call)
+STOP_RECORD_CALL = Method("stop_record_call", StopRecordCallParams, _stop_record_call)

@@ -1,0 +1,94 @@
+"""What is wrong with a document, all at once and before its first step runs."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from esl_record.errors import DocumentError
+from esl_record.recording.params import ParameterError, complaints
+from esl_record.swml.document import Document, Step
+from esl_record.swml.methods import FOREIGN, METHODS
+
+_REFERENCE = re.compile(r"[$%]\{")
+
+SHOWN = 20
+"""Mistakes told of at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One mistake: its code, where, and what."""
+
+    code: str
+    step: Step
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.step}: {self.text}"
+
+
+def check(document: Document) -> None:
+    """Raises DocumentError with every mistake in ``document``."""
+    found = list(mistakes(document))
+    if found:
+        more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+        told = "; ".join([*(str(mistake) for mistake in found[:SHOWN]), *more])
+        codes = [mistake.code for mistake in found]
+        raise DocumentError(codes[0], f"{document.name}, {told}", codes)
+
+
+def mistakes(document: Document) -> Iterator[Mistake]:
+    """Every mistake that can be seen without a call; what a reference will be is not known yet."""
+    for step in document.steps():
+        method = METHODS.get(step.method)
+        if method is None:
+            yield Mistake("relay_script_method_undefined", step, _unknown(step.method))
+            continue
+        try:
+            given = method.mapping(step.params)
+        except ParameterError as error:
+            if not refers(step.params):
+                yield Mistake("relay_script_method_parameter_invalid_value", step, str(error))
+            continue
+        try:
+            method.params.model_validate(given)
+        except ValidationError as error:
+            for code, text in complaints(method.params, method.name, given, error, ignore=refers):
+                yield Mistake(f"relay_script_method_parameter_{code}", step, text)
+        yield from _nowhere(document, step, given)
+
+
+def _unknown(method: str) -> str:
+    if method in FOREIGN:
+        return f"{method} is a method of SWML that this recorder does not run"
+    return f"no method {method[:40]!r}; known are {', '.join(sorted(METHODS))}"
+
+
+def _nowhere(document: Document, step: Step, given: Mapping[str, Any]) -> Iterator[Mistake]:
+    """A jump that leads nowhere."""
+    code = "relay_script_method_parameter_invalid_value"
+    if step.method == "goto" and isinstance(label := given.get("label"), str) and not refers(label):
+        section = str(step.place[1])
+        if label not in labels(document, section):
+            yield Mistake(code, step, f"goto: label = {label[:80]!r}: section {section} has no such label")
+    dest = given.get("dest") if step.method in ("execute", "transfer") else None
+    if isinstance(dest, str) and dest not in document.sections and not (refers(dest) or dest.lstrip().startswith("{")):
+        known = ", ".join(document.sections)
+        yield Mistake(code, step, f"{step.method}: dest = {dest[:80]!r}: a section is wanted: {known}")
+
+
+def refers(value: object) -> bool:
+    """Whether ``value`` is text with a reference in it: what it will be is known when it is run."""
+    return isinstance(value, str) and _REFERENCE.search(value) is not None
+
+
+def labels(document: Document, section: str) -> set[str]:
+    """The labels a ``goto`` in ``section`` may name."""
+    found = set()
+    for step in document.steps():
+        if step.method == "label" and step.place[1] == section:
+            found.add(str(step.params))
+    return found

@@ -1,0 +1,47 @@
+"""The recordings of a live call as a document makes and ends them."""
+
+from collections.abc import Callable
+
+from esl_record.errors import CallGone
+from esl_record.live import LiveCall
+from esl_record.recording.machine import State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Recording
+
+
+class CallRecordings:
+    """``link`` gives the URL of a recording's file by its id and format; ``stopping`` says whether the service is being
+    stopped, when no document goes on. ``patience``: seconds a background recording may take to begin or to end.
+    """
+
+    def __init__(
+        self,
+        live: LiveCall,
+        link: Callable[[str, str], str],
+        stopping: Callable[[], bool],
+        *,
+        patience: float,
+    ) -> None:
+        self._live = live
+        self._link = link
+        self._stopping = stopping
+        self._patience = patience
+
+    def record(self, params: RecordParams) -> tuple[Recording, str]:
+        recording = self._live.record(params)
+        if self._stopping():
+            raise CallGone(f"{self._live.session.label}: the service is stopping")
+        return recording, self._url(recording) if recording.file else ""
+
+    def start(self, params: RecordParams) -> str:
+        recorder = self._live.start(params)
+        recorder.begun.wait(self._patience)
+        recording = recorder.recording
+        return "" if recording.state is State.ERROR else self._url(recording)
+
+    def stop(self, control_id: str) -> bool:
+        recorder = self._live.recorders.get(control_id)
+        return recorder is not None and recorder.stop().wait(self._patience)
+
+    def _url(self, recording: Recording) -> str:
+        return self._link(recording.recording_id, recording.format.value)
