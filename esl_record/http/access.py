@@ -15,12 +15,15 @@ from esl_record.http.problem import Problem
 
 REALM = "esl-record"
 
-_GUARDED = "/api/"
+UNGUARDED = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
+"""The paths everybody may ask for, and in no other spelling: all else is guarded, whether it is there or not."""
+
+# More than the router takes for an id: whatever stands there, the answer to a bad link is the same.
 _DOWNLOAD = re.compile(r"/api/v1/recordings/(.*)/download", re.DOTALL)
 
 
 class Access:
-    """Falcon middleware that lets nobody past who has no right to what lies under ``/api/``.
+    """Falcon middleware that lets nobody past who has no right to what it guards.
 
     It asks before there is a route, so that who has no right learns nothing from the answer. Without project id and
     token everybody who reaches this is let in: it must listen on loopback alone, and then a browser on this machine
@@ -35,8 +38,14 @@ class Access:
         self._public_host = public_host.lower()
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        if not req.path.startswith(_GUARDED):
+        if req.path in UNGUARDED:
             return
+        self._guard(req)
+        # The router takes every slash before a path away, and needs none: there would be two names for everything.
+        if not req.path.startswith("/") or req.path.startswith("//"):
+            raise falcon.HTTPRouteNotFound
+
+    def _guard(self, req: falcon.Request) -> None:
         if self.open:
             self._check_host(req)
         download = _DOWNLOAD.fullmatch(req.path)

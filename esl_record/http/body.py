@@ -30,7 +30,7 @@ def read(req: falcon.Request) -> bytes:
             body: bytes = (req.stream if chunked else req.bounded_stream).read(LIMIT + 1)
     except TimeoutError:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "timeout", "the body did not come", headers=_CLOSE) from None
-    except OSError:
+    except (OSError, ValueError):  # gone, or not in chunks after all
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_body", "the body broke off", headers=_CLOSE) from None
     if len(body) > LIMIT:
         raise _too_large()

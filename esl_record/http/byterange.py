@@ -4,7 +4,7 @@ import re
 from email.utils import parsedate_to_datetime
 
 _RANGE = re.compile(r"bytes=[ \t]*(?:([0-9]+)-([0-9]*)|-([0-9]+))[ \t]*", re.IGNORECASE)
-_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 _DIGITS = 18
 """Of a number of bytes; one with more is beyond every file."""
@@ -47,9 +47,21 @@ def holds(header: str | None, tag: str, changed: float) -> bool:
 def unchanged(none_match: str | None, since: str | None, tag: str, changed: float) -> bool:
     """Whether ``If-None-Match``, or without that ``If-Modified-Since``, says the client has this file already."""
     if none_match is not None:
-        return none_match.strip() == "*" or (bool(tag) and tag in _TAG.findall(none_match))
+        return none_match.strip() == "*" or _has(none_match, tag)
     seconds = _seconds(since) if since else None
     return seconds is not None and int(changed) <= seconds
+
+
+def changed_since(match: str | None, since: str | None, tag: str, changed: float) -> bool:
+    """Whether ``If-Match``, or without that ``If-Unmodified-Since``, says the client wants another file than this."""
+    if match is not None:
+        return match.strip() != "*" and not _has(match, tag, strong=True)
+    seconds = _seconds(since) if since else None
+    return seconds is not None and int(changed) > seconds
+
+
+def _has(tags: str, tag: str, *, strong: bool = False) -> bool:
+    return bool(tag) and any(one == tag and not (weak and strong) for weak, one in _TAG.findall(tags))
 
 
 def _number(digits: str | None) -> int | None:

@@ -129,7 +129,7 @@ def _opened(path: Path) -> tuple[BinaryIO, int, float]:
 def _describe(
     req: falcon.Request, resp: falcon.Response, recording: Recording, size: int, changed: float
 ) -> tuple[int, int] | None:
-    """Sets status and headers; gives which bytes are to follow, None for none. Raises Problem 416."""
+    """Sets status and headers; gives which bytes are to follow, None for none. Raises Problem 412 or 416."""
     tag = f'"{recording.sha256}"' if recording.sha256 else ""
     if tag:
         resp.set_header("ETag", tag)
@@ -137,6 +137,8 @@ def _describe(
     resp.set_header("Cache-Control", "private")
     resp.set_header("Accept-Ranges", "bytes")
     resp.set_header("X-Content-Type-Options", "nosniff")
+    if byterange.changed_since(req.get_header("If-Match"), req.get_header("If-Unmodified-Since"), tag, changed):
+        raise Problem(HTTPStatus.PRECONDITION_FAILED, "file_changed", "the file is not the one that is asked for")
     if byterange.unchanged(req.get_header("If-None-Match"), req.get_header("If-Modified-Since"), tag, changed):
         resp.status = 304
         return None

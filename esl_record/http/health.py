@@ -1,9 +1,16 @@
 """What a monitor asks: is it there, does it work, and its figures. Nothing of any one call."""
 
 import json
+import logging
 from collections.abc import Callable
+from http import HTTPStatus
 
 import falcon
+
+from esl_record.errors import DatabaseError
+from esl_record.http.problem import Problem
+
+log = logging.getLogger(__name__)
 
 
 class Alive:
@@ -22,7 +29,12 @@ class Ready:
         self._ready = ready
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        wrong = self._ready()
+        try:
+            wrong = self._ready()
+        except (OSError, DatabaseError) as error:
+            # What cannot be found out is not well.
+            log.error("http: whether it is ready cannot be told: %s", error)
+            wrong = ["whether it is ready cannot be told; the log has it"]
         resp.status = 503 if wrong else 200
         _put(resp, wrong)
 
@@ -36,7 +48,12 @@ class Figures:
         self._metrics = metrics
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        resp.data, resp.content_type = self._metrics()
+        try:
+            resp.data, resp.content_type = self._metrics()
+        except OSError as error:
+            log.error("http: the figures cannot be read: %s", error)
+            message = "a figure cannot be read now"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "figures_unavailable", message) from None
         resp.set_header("Cache-Control", "no-store")
 
     on_head = on_get

@@ -148,6 +148,7 @@ def _download(guarded: bool) -> Operation:
         },
         304: {"description": "the client has this file already"},
         404: _error("no such recording, or no file of it, or not yet"),
+        412: _error("the file is not the one that is asked for"),
         416: _error("the part begins behind the end of the file"),
         503: _error("the catalog cannot be read now"),
     }
@@ -166,6 +167,8 @@ def _download(guarded: bool) -> Operation:
             for name, text in {
                 "Range": "which bytes are wanted, such as bytes=0-1023; of several ranges the whole file comes",
                 "If-Range": "the ETag or date of the file the range is of",
+                "If-Match": "ETags of the files that will do, or *",
+                "If-Unmodified-Since": "the date of the file that will do",
                 "If-None-Match": "ETags of files the client has",
                 "If-Modified-Since": "the date of the file the client has",
             }.items()
@@ -185,7 +188,7 @@ def _health() -> dict[str, dict[str, Operation]]:
     }
     figures = {
         200: {"description": "the figures in Prometheus' text format", "content": {"text/plain": _TEXT}},
-        503: _error("the catalog cannot be read now"),
+        503: _error("a figure cannot be read now"),
     }
     this = {"description": "this", "content": {_JSON: {"schema": {"type": "object"}}}}
     return {

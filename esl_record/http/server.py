@@ -1,17 +1,16 @@
 """The listener of the HTTP side: gevent's own server, with limits, and the log in one place."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any
 
-import gevent
 from gevent import socket
 from gevent.pool import Pool
-from gevent.pywsgi import Input, WSGIHandler, WSGIServer
+from gevent.pywsgi import WSGIServer
 
 from esl_record.http.access import is_loopback
-from esl_record.http.body import LIMIT
+from esl_record.http.connection import Connection, Turns
 
 log = logging.getLogger(__name__)
 
@@ -21,18 +20,21 @@ CONNECTIONS = 1000
 """Connections at once; more wait in the backlog."""
 
 PATIENCE = 30.0
-"""Seconds a client may take to say what it wants, and to take each piece of the answer."""
+"""Seconds a client may take for a body, and to take each piece of the answer."""
+
+HEAD_PATIENCE = 10.0
+"""Seconds it may take for the line of a request, the next one included, and as many for the rest of the head."""
 
 _BACKLOG = 256
 _LAST_ANSWERS = 1.0
-_LAST_WORDS = 1.0
 
 
 class HttpServer:
     """Serves ``app`` at ``address``, a host and a port.
 
     ``open_to_all``: whether it may be reached from other machines. If not, an address that could be gives way to
-    loopback with the same port. ``patience`` in seconds, as PATIENCE.
+    loopback with the same port. ``patience`` and ``head_patience`` in seconds, as PATIENCE and HEAD_PATIENCE; for a
+    head there is never more than for all else.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class HttpServer:
         open_to_all: bool,
         connections: int = CONNECTIONS,
         patience: float = PATIENCE,
+        head_patience: float = HEAD_PATIENCE,
     ) -> None:
         self._wanted = address
         self._app = app
         self._open_to_all = open_to_all
         self._connections = connections
         self._patience = patience
+        self._head_patience = min(head_patience, patience)
         self._server: _Server | None = None
 
     @property
@@ -68,11 +72,13 @@ class HttpServer:
             spawn=Pool(self._connections),
             log=None,
             error_log=log,
-            handler_class=_Handler,
+            handler_class=Connection,
             # Without it gevent asks for the machine's full name, which a name server that hangs would keep it from.
             environ={"SERVER_NAME": host},
         )
         self._server.patience = self._patience
+        self._server.head_patience = self._head_patience
+        self._server.connections = self._connections
         self._server.start()
         if self._open_to_all:
             return
@@ -113,88 +119,42 @@ def _listening(host: str, port: int) -> socket.socket:
 
 class _Server(WSGIServer):  # type: ignore[misc]  # gevent's server has no types
     patience = PATIENCE
+    head_patience = HEAD_PATIENCE
+    connections = CONNECTIONS
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.turns = Turns()
+        self._peers: Counter[str] = Counter()
 
     def handle(self, sock: socket.socket, address: Any) -> None:
-        sock.settimeout(self.patience)
-        # An answer's head and body are sent apart: without this the body would wait for the head's acknowledgement.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle(sock, address)
-
-
-class _Handler(WSGIHandler):  # type: ignore[misc]
-    """One connection. A client that is slow, gone or speaks no HTTP is no error of ours: a line in the log at most."""
-
-    wsgi_input: Any = None
-
-    def read_requestline(self) -> str:
-        # The socket's own timeout begins anew with every byte that comes.
-        with gevent.Timeout(self.server.patience, TimeoutError):
-            line: str = super().read_requestline()
-            return line
-
-    def read_request(self, raw_requestline: str) -> bool:
-        with gevent.Timeout(self.server.patience, TimeoutError):
-            parsed = bool(super().read_request(raw_requestline))
-        # Where the body ends must not be read in two ways, by a proxy before this and by this.
-        coding = self.headers.get_all("Transfer-Encoding", [])
-        lengths = self.headers.get_all("Content-Length", [])
-        if [value.strip().lower() for value in coding] not in ([], ["chunked"]):
-            raise ValueError("a transfer coding that is not known")
-        if len(lengths) > 1 or not all(length.isascii() and length.isdigit() for length in lengths):
-            raise ValueError("no one length of the body")
-        return parsed
-
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
-        told = self.wsgi_input
-        body = _Body(self.rfile, self.content_length, told.socket, told.chunked_input)
-        body.handler = self
-        self.wsgi_input = environ["wsgi.input"] = body
-        return environ
-
-    def log_request(self) -> None:
-        """The application tells of its answers itself."""
-
-    def handle_error(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        self.close_connection = True
-        if isinstance(error, gevent.GreenletExit):
+        peer = address[0]
+        if self._peers[peer] >= share(peer, self.connections):
+            log.debug("http: %s has too many connections", peer)
+            _refuse(sock)
             return
-        if isinstance(error, OSError):
-            log.debug("http: %s is gone: %s", self.client_address[0], error)
-            return
-        log.error("http: unexpected error", exc_info=(kind, error, trace))
-        self._send_error_response_if_possible(500)
-
-    def _handle_client_error(self, error: Exception) -> tuple[str, bytes] | None:
-        # Its own text would hold the request line, and with it the signature of a link.
-        log.debug("http: %s sent no request: %s", self.client_address[0], type(error).__name__)
-        if isinstance(error, OSError):
-            self.close_connection = True
-            return None
-        return "400", b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-class _Body(Input):  # type: ignore[misc]
-    """What follows a request's head."""
-
-    handler: _Handler
-
-    def _discard(self) -> None:
-        """Reads what the application has left, so that the next request can be; if that is much, there is no next."""
-        awaited = self.socket is not None  # the client waits to be told to go on, and was not
-        left = 0 if self._chunked_input_error or awaited else LIMIT
-        unread = self.chunked_input or self.position < (self.content_length or 0)
-        if not unread:
-            return
-        # Where the connection ends anyway, reading on only lets what is under way not undo the answer.
-        patience = _LAST_WORDS if self.handler.close_connection else self.handler.server.patience
+        self._peers[peer] += 1
         try:
-            with gevent.Timeout(patience, TimeoutError):
-                while left > 0:
-                    data = self.read(min(left, 16384))
-                    if not data:
-                        return
-                    left -= len(data)
-        except OSError:
-            pass  # gone, slow, or not in chunks after all
-        self.handler.close_connection = True
+            sock.settimeout(self.patience)
+            # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            super().handle(sock, address)
+        finally:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
+
+
+def share(peer: str, connections: int) -> int:
+    """How many of all ``connections`` one address may have: none can keep the others out.
+
+    Those of this machine may have more, as behind a proxy on it all clients have its address.
+    """
+    return max(1, connections // (2 if is_loopback(peer) else 4))
+
+
+def _refuse(sock: socket.socket) -> None:
+    try:
+        sock.sendall(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+    except OSError:
+        pass  # gone already

@@ -10,12 +10,14 @@ from typing import Any, cast
 import falcon
 import gevent
 from falcon import testing
+from gevent import socket
 from gevent.event import Event as Flag
 
 from esl_record.database import Database
 from esl_record.esl.session import Session
 from esl_record.http.app import Parts, build
 from esl_record.http.links import Links
+from esl_record.http.server import HttpServer
 from esl_record.live import LiveCall, LiveCalls
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import Format, RecordParams
@@ -30,6 +32,9 @@ CALL = "3f5bd4a0-7c8e-4b57-9a53-2f2c1e7a0001"
 PROJECT, TOKEN = "0f2d1c3b-project", "PT-s3cret:token"
 KEY = b"k" * 32
 UNKNOWN = "ffffffff-0000-4000-8000-000000000000"
+
+LIMIT = 10.0
+"""Seconds a test waits for what must come."""
 
 
 class FakeSession:
@@ -238,3 +243,49 @@ def target(link: str) -> tuple[str, str]:
     """Path and query of a link to this site."""
     path, _, query = link.removeprefix("http://127.0.0.1:8088").partition("?")
     return path, query
+
+
+Serve = Callable[..., HttpServer]
+
+
+class Client:
+    """A connection that speaks as it is told."""
+
+    def __init__(self, server: HttpServer, source: str = "127.0.0.1") -> None:
+        self.sock = socket.create_connection(server.address, timeout=LIMIT, source_address=(source, 0))
+        self.file = self.sock.makefile("rb")
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.sock.close()
+
+    def send(self, *lines: str, body: bytes = b"") -> None:
+        authorization = f"Authorization: {basic()['Authorization']}"
+        head = [lines[0], "Host: localhost", authorization, *lines[1:], "", ""]
+        self.sock.sendall("\r\n".join(head).encode("latin-1") + body)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        status = int(self.file.readline().split()[1])
+        headers = {}
+        while (line := self.file.readline().decode().strip()) != "":
+            name, _, value = line.partition(": ")
+            headers[name.lower()] = value
+        return status, headers
+
+    def answer(self) -> tuple[int, bytes]:
+        status, headers = self.head()
+        return status, self.file.read(int(headers.get("content-length", 0)))
+
+    def closed(self) -> bool:
+        """Waits for the server to close; False if it says something instead."""
+        try:
+            return self.file.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+
+def url(server: HttpServer, path: str) -> str:
+    return f"http://{server.address[0]}:{server.address[1]}{path}"

@@ -88,8 +88,38 @@ def test_a_file_the_client_has_is_not_sent_again(none_match: str | None, since: 
     assert byterange.unchanged(none_match, since, TAG, CHANGED) is unchanged
 
 
+@pytest.mark.parametrize(
+    ("match", "since", "changed_since"),
+    [
+        (None, None, False),
+        (TAG, None, False),
+        (f'"x", {TAG}', None, False),
+        ("*", None, False),
+        ('"x"', None, True),
+        (f"W/{TAG}", None, True),
+        ("abc", None, True),
+        ("", None, True),
+        ('"x"', DATE, True),
+        (TAG, "Tue, 02 Jan 2024 03:04:04 GMT", False),
+        (None, DATE, False),
+        (None, "Tue, 02 Jan 2024 03:04:04 GMT", True),
+        (None, "Wed, 03 Jan 2024 03:04:04 GMT", False),
+        (None, "soon", False),
+    ],
+)
+def test_another_file_than_is_wanted(match: str | None, since: str | None, changed_since: bool) -> None:
+    assert byterange.changed_since(match, since, TAG, CHANGED) is changed_since
+
+
+def test_a_file_without_a_tag_is_none_that_is_wanted() -> None:
+    assert byterange.changed_since('""', None, "", CHANGED)
+    assert not byterange.changed_since("*", None, "", CHANGED)
+
+
 @given(st.text())
 def test_no_condition_is_an_error(text: str) -> None:
     byterange.holds(text, TAG, CHANGED)
     byterange.unchanged(text, text, TAG, CHANGED)
     byterange.unchanged(None, text, TAG, CHANGED)
+    byterange.changed_since(text, text, TAG, CHANGED)
+    byterange.changed_since(None, text, TAG, CHANGED)

@@ -232,9 +232,31 @@ def test_what_the_client_has_is_not_sent_again(site: Site) -> None:
     assert site.get(path, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_only_the_file_that_is_wanted_is_sent(site: Site, method: str) -> None:
+    path = path_of(site.keep(audio=AUDIO).recording_id)
+    whole = site.get(path)
+    tag, date = whole.headers["etag"], whole.headers["last-modified"]
+    for headers in (
+        {"If-Match": '"other"'},
+        {"If-Match": f"W/{tag}"},
+        {"If-Match": '"other"', "If-None-Match": tag},
+        {"If-Match": '"other"', "Range": "bytes=999999-"},
+        {"If-Unmodified-Since": "Tue, 02 Jan 2001 03:04:05 GMT"},
+    ):
+        answer = site.ask(method, path, headers=headers)
+        assert answer.status_code == 412
+        if method == "GET":
+            assert codes(answer) == [("file_changed", None)]
+    for headers in ({"If-Match": tag}, {"If-Match": "*"}, {"If-Unmodified-Since": date}):
+        assert site.ask(method, path, headers=headers).status_code == 200
+    assert site.ask(method, path, headers={"If-Match": tag, "If-None-Match": tag}).status_code == 304
+    assert site.ask(method, path_of(UNKNOWN), headers={"If-Match": '"other"'}).status_code == 404
+
+
 def test_nothing_stays_open(site: Site) -> None:
     path = path_of(site.keep(audio=AUDIO).recording_id)
-    for method, headers in [("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=999999-"}), ("GET", {"If-None-Match": "*"})]:  # fmt: skip # noqa: E501
+    for method, headers in [("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=999999-"}), ("GET", {"If-None-Match": "*"}), ("GET", {"If-Match": "x"})]:  # fmt: skip # noqa: E501
         site.ask(method, path, headers=headers)
     assert open_files(site.storage.recordings) == []
 

@@ -1,7 +1,9 @@
 """What a monitor sees, and needs no credentials for."""
 
 import pytest
-from http_fakes import MakeSite, Site
+from http_fakes import MakeSite, Site, codes
+
+from esl_record.errors import DatabaseError
 
 NOBODY = {"Authorization": None, "Host": "monitor.example.com"}
 
@@ -23,6 +25,31 @@ def test_its_figures(site: Site) -> None:
     answer = site.get("/metrics", headers=NOBODY)
     assert (answer.status_code, answer.content) == (200, b"esl_record_calls 1\n")
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OSError(5, "Input/output error"), "figures_unavailable"), (DatabaseError("gone"), "database_unavailable")],
+)
+def test_figures_that_cannot_be_read(make_site: MakeSite, error: Exception, code: str) -> None:
+    def broken() -> tuple[bytes, str]:
+        raise error
+
+    site = make_site(metrics=broken)
+    answer = site.get("/metrics", headers=NOBODY)
+    assert (answer.status_code, codes(answer)) == (503, [(code, None)])
+    assert site.ask("HEAD", "/metrics").status_code == 503
+    assert "503" in site.get("/openapi.json").json["paths"]["/metrics"]["get"]["responses"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), DatabaseError("gone")])
+def test_what_cannot_tell_whether_it_is_ready_is_not(make_site: MakeSite, error: Exception) -> None:
+    def broken() -> list[str]:
+        raise error
+
+    answer = make_site(ready=broken).get("/readyz", headers=NOBODY)
+    assert answer.status_code == 503
+    assert answer.json == ["whether it is ready cannot be told; the log has it"]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/calls"])

@@ -1,5 +1,6 @@
 """The description: it is valid, and every answer there is keeps to it."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,15 @@ def test_every_operation_of_the_api_says_who_may_use_it() -> None:
         for operation in operations.values():
             assert bool(operation["security"]) is path.startswith("/api/")
             assert ("401" in operation["responses"]) is path.startswith("/api/")
+
+
+def test_it_says_what_a_page_token_looks_like(site: Site) -> None:
+    for number in range(2):
+        site.keep(number)
+    link = site.get("/api/relay/rest/recordings", query_string="page_size=1").json["links"]["next"]
+    parameters = description(guarded=True)["paths"]["/api/relay/rest/recordings"]["get"]["parameters"]
+    (token,) = [parameter for parameter in parameters if parameter["name"] == "page_token"]
+    assert re.fullmatch(token["schema"]["pattern"], link.rpartition("=")[2])
 
 
 # ---- asked at random
