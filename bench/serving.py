@@ -37,7 +37,8 @@ def serving() -> Iterator[Serving]:
         address = ("127.0.0.1", int(sock.getsockname()[1]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [sys.executable, "-m", "esl_record", "serve", f"--listen={address[0]}:{address[1]}", "--http=127.0.0.1:0"]
+        command = [sys.executable, "-m", "esl_record", "serve", "--http=127.0.0.1:0"]
+        command.append(f"--listen={address[0]}:{address[1]}")
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([*command, f"--data-dir={folder / 'data'}", "--drain-timeout=2"], stderr=log)
         try:
