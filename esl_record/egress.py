@@ -129,7 +129,7 @@ class _Adapter(HTTPAdapter):
             self._policy, num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._trust
         )
 
-    def send(  # type: ignore[override]
+    def send(  # type: ignore[override]  # fewer options than requests has, see below
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **_: Any
     ) -> requests.Response:
         # No verify, cert or proxies: the first would change the context that all share, the last the way.
@@ -149,7 +149,7 @@ class _Pools(PoolManager):
     ) -> HTTPConnectionPool:
         pool = super()._new_pool(scheme, host, port, request_context)
         kind = _TlsConnection if scheme == "https" else _Vetted
-        pool.ConnectionCls = functools.partial(kind, self._policy)  # type: ignore[assignment]
+        pool.ConnectionCls = functools.partial(kind, self._policy)  # type: ignore[assignment]  # urllib3 calls it
         return pool
 
 

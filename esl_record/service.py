@@ -190,6 +190,7 @@ class Service:
             runner.run(self._library.load(session.path), Call(session, recordings))
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
+            # While they can still be stopped: a call that has been handed back is not told anything any more.
             live.end(_LAST_RECORDINGS)
             session.release([("script_error", error.code)])
         finally:

@@ -155,7 +155,7 @@ class _Incoming(io.RawIOBase):
         super().close()
 
 
-class _Body(Input):  # type: ignore[misc]
+class _Body(Input):  # type: ignore[misc]  # nor has this
     """What follows a request's head."""
 
     connection: Connection

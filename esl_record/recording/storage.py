@@ -116,12 +116,13 @@ class Storage:
                 log.warning("%s is no recording's file: %s", path, str(error).splitlines()[0])
 
     def delete(self, recording: Recording) -> None:
-        """Deletes the audio and the JSON, whichever are there."""
+        """Deletes the audio, the JSON and the spool, whichever are there."""
         document = self.document_path(recording)
         audio = recording.audio(document)
         if audio is not None:
             audio.unlink(missing_ok=True)
         document.unlink(missing_ok=True)
+        self.drop_spool(recording)
 
     def usage(self) -> tuple[int, int]:
         """Bytes in the spool, and bytes free where the recordings lie."""

@@ -71,9 +71,8 @@ class Ledger:
             self.tell(recording)
 
     def delete(self, recording: Recording) -> None:
-        """Deletes audio, JSON and row. Raises OSError too; what is left then can be deleted again."""
+        """Deletes audio, JSON, spool and row. Raises OSError too; what is left then can be deleted again."""
         off_hub(lambda: self._storage.delete(recording))
-        self._storage.drop_spool(recording)
         self.catalog.remove(recording.recording_id)
         log.info("recording %s deleted", recording.recording_id)
 

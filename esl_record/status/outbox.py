@@ -212,7 +212,7 @@ class Outbox:
         query = select(callbacks.c.status, func.count(), func.min(callbacks.c.created_at)).where(
             callbacks.c.status != Status.DELIVERED.value
         )
-        rows = self._database.run(lambda connection: connection.execute(query.group_by(callbacks.c.status)).all())
+        rows = self._database.read(lambda connection: connection.execute(query.group_by(callbacks.c.status)).all())
         found = {status: (count, oldest) for status, count, oldest in rows}
         waiting, oldest = found.get(Status.PENDING.value, (0, None))
         return Depth(waiting, found.get(Status.DEAD.value, (0, None))[0], oldest)
@@ -236,7 +236,7 @@ class Outbox:
         self._database.run(lambda connection: connection.execute(noted).rowcount)
 
     def _read(self, query: Select[Any]) -> list[Callback]:
-        found = self._database.run(lambda connection: [_callback(row) for row in connection.execute(query)])
+        found = self._database.read(lambda connection: [_callback(row) for row in connection.execute(query)])
         # Here, and not on the database's thread: logging takes a lock that greenlets take.
         unreadable = {one for one in found if isinstance(one, str)} - self._unreadable
         if unreadable:

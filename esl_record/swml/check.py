@@ -1,6 +1,6 @@
 """What is wrong with a document, all at once and before its first step runs."""
 
-import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,8 @@ from pydantic import ValidationError
 from esl_record.errors import DocumentError
 from esl_record.recording.params import ParameterError, complaints
 from esl_record.swml.document import Document, Step
+from esl_record.swml.expressions import refers
 from esl_record.swml.methods import FOREIGN, METHODS
-
-_REFERENCE = re.compile(r"[$%]\{")
 
 SHOWN = 20
 """Mistakes told of at most."""
@@ -42,6 +41,7 @@ def check(document: Document) -> None:
 
 def mistakes(document: Document) -> Iterator[Mistake]:
     """Every mistake that can be seen without a call; what a reference will be is not known yet."""
+    labels = _labels(document)
     for step in document.steps():
         method = METHODS.get(step.method)
         if method is None:
@@ -58,7 +58,7 @@ def mistakes(document: Document) -> Iterator[Mistake]:
         except ValidationError as error:
             for code, text in complaints(method.params, method.name, given, error, ignore=refers):
                 yield Mistake(f"relay_script_method_parameter_{code}", step, text)
-        yield from _nowhere(document, step, given)
+        yield from _nowhere(document, labels, step, given)
 
 
 def _unknown(method: str) -> str:
@@ -67,12 +67,14 @@ def _unknown(method: str) -> str:
     return f"no method {method[:40]!r}; known are {', '.join(sorted(METHODS))}"
 
 
-def _nowhere(document: Document, step: Step, given: Mapping[str, Any]) -> Iterator[Mistake]:
+def _nowhere(
+    document: Document, labels: Mapping[str, set[str]], step: Step, given: Mapping[str, Any]
+) -> Iterator[Mistake]:
     """A jump that leads nowhere."""
     code = "relay_script_method_parameter_invalid_value"
     if step.method == "goto" and isinstance(label := given.get("label"), str) and not refers(label):
         section = str(step.place[1])
-        if label not in labels(document, section):
+        if label not in labels.get(section, ()):
             yield Mistake(code, step, f"goto: label = {label[:80]!r}: section {section} has no such label")
     dest = given.get("dest") if step.method in ("execute", "transfer") else None
     if isinstance(dest, str) and dest not in document.sections and not (refers(dest) or dest.lstrip().startswith("{")):
@@ -80,15 +82,10 @@ def _nowhere(document: Document, step: Step, given: Mapping[str, Any]) -> Iterat
         yield Mistake(code, step, f"{step.method}: dest = {dest[:80]!r}: a section is wanted: {known}")
 
 
-def refers(value: object) -> bool:
-    """Whether ``value`` is text with a reference in it: what it will be is known when it is run."""
-    return isinstance(value, str) and _REFERENCE.search(value) is not None
-
-
-def labels(document: Document, section: str) -> set[str]:
-    """The labels a ``goto`` in ``section`` may name."""
-    found = set()
+def _labels(document: Document) -> dict[str, set[str]]:
+    """The labels a ``goto`` may name, by section."""
+    found: dict[str, set[str]] = defaultdict(set)
     for step in document.steps():
-        if step.method == "label" and step.place[1] == section:
-            found.add(str(step.params))
+        if step.method == "label":
+            found[str(step.place[1])].add(str(step.params))
     return found

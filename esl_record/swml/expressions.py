@@ -33,6 +33,11 @@ _PLAIN, _BACKTICK = -1, -2
 _BEFORE_REGEXP = {"return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "else", "do", "instanceof"}
 
 
+def refers(value: object) -> bool:
+    """Whether ``value`` is text with a reference in it: what it will be is known when it is run."""
+    return isinstance(value, str) and _OPENING.search(value) is not None
+
+
 def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
     """``value`` with every reference in its strings replaced, mappings and lists gone through.
 
