@@ -18,12 +18,13 @@ def frames(seconds: float) -> int:
 class Clock:
     """Frames since the switch started, and the date that stands for.
 
-    The date starts at the wall clock's and runs as fast as call time does, so a fast switch runs ahead of the wall.
+    The date starts at ``began_us`` (microseconds since the epoch), or else at the wall clock's, and runs as fast as
+    call time does, so a fast switch runs ahead of the wall.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, began_us: int | None = None) -> None:
         self.frame = 0
-        self.started_us = time.time_ns() // 1000
+        self.started_us = time.time_ns() // 1000 if began_us is None else began_us
 
     @property
     def now_us(self) -> int:

@@ -35,9 +35,9 @@ class Event:
 class Core:
     """The parts of a switch that its calls, recordings and connections need of it."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, began_us: int | None = None) -> None:
         self.faults = faults
-        self.clock = Clock()
+        self.clock = Clock(began_us)
         self.uuid = str(uuid.uuid4())
         self.sessions_since_startup = 0
         self._sequence = 100

@@ -24,15 +24,16 @@ class Switch:
 
     ``speed`` is how many seconds of call pass in one second of wall time (1.0 is real time). A switch that runs late
     works off every frame it owes, so nothing that is counted in frames depends on the wall clock. With speed 0 time
-    stands still but for ``advance``.
+    stands still but for ``advance``. ``began_us`` is the date it starts at, in microseconds since the epoch; now, if
+    none is given.
     """
 
-    def __init__(self, *, speed: float = 1.0, faults: Faults | None = None) -> None:
+    def __init__(self, *, speed: float = 1.0, faults: Faults | None = None, began_us: int | None = None) -> None:
         if speed < 0:
             raise ValueError(f"speed {speed}: call time does not run backwards")
         self.calls: dict[str, Call] = {}
         self.speed = speed
-        self._core = Core(faults or Faults())
+        self._core = Core(faults or Faults(), began_us)
         self._api = Api(self._core, self.calls)
         self._active: list[Call] = []
         self._wake = Flag()

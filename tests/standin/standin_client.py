@@ -10,6 +10,9 @@ from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
+# A date in microseconds that begins a second: limits and linger times count whole seconds of the clock.
+NOON = 1_800_000_000_000_000
+
 REPLIES = ("command/reply", "api/response")
 
 

@@ -3,7 +3,7 @@
 import gevent
 import pytest
 from gevent import socket
-from standin_client import Bench, Client
+from standin_client import NOON, Bench, Client
 
 from esl_record.standin.caller import Caller
 from esl_record.standin.faults import Faults
@@ -159,7 +159,7 @@ def test_a_stalled_tap_does_not_grow_while_the_call_lives(bench, call, tmp_path)
 
 
 def faulty(faults: Faults) -> Bench:
-    return Bench(Switch(speed=0, faults=faults))
+    return Bench(Switch(speed=0, faults=faults, began_us=NOON))
 
 
 def test_a_switch_that_refuses_to_record(tmp_path):

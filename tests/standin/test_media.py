@@ -167,17 +167,32 @@ def test_two_recordings_of_one_call_do_not_disturb_each_other(bench, party, tmp_
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_a_limit_counts_whole_seconds_of_the_clock(bench, party, tmp_path, limit):
+@pytest.mark.parametrize("later", [0.0, 0.3, 0.6, 0.88, 0.92])
+def test_a_limit_counts_whole_seconds_of_the_clock(bench, party, tmp_path, limit, later):
     bench.place(party)
-    bench.client.command("event plain RECORD_STOP")
+    bench.client.command("event plain RECORD_START RECORD_STOP")
+    bench.advance(later)
     bench.record(tmp_path / "a.raw", "RECORD_READ_ONLY=true", limit=limit)
     bench.advance(limit + 0.1)
+    (start,) = bench.client.named("RECORD_START")
     (stop,) = bench.client.named("RECORD_STOP")
     assert stop["Record-Completion-Cause"] == "success-maxtime"
-    seconds = spool(tmp_path / "a.raw").size / 8000
-    assert limit - 1 <= seconds <= limit
+    into_the_second = int(start["Event-Date-Timestamp"]) % 1_000_000
+    expected = limit * 8000 - into_the_second * 8 // 1000
+    assert spool(tmp_path / "a.raw").size == expected
     bench.advance(1.0)
-    assert spool(tmp_path / "a.raw").size == seconds * 8000
+    assert spool(tmp_path / "a.raw").size == expected
+
+
+def test_a_limit_that_comes_before_the_first_frame_leaves_nothing(bench, party, tmp_path):
+    bench.place(party)
+    bench.client.command("event plain RECORD_STOP")
+    bench.advance(0.9)
+    bench.record(tmp_path / "a.raw", "RECORD_READ_ONLY=true", limit=1)
+    bench.advance(0.1)
+    (stop,) = bench.client.named("RECORD_STOP")
+    assert stop["Record-Completion-Cause"] == "empty-file"
+    assert not (tmp_path / "a.raw").exists()
 
 
 def test_with_the_default_pre_buffer_a_file_is_half_a_second_late(bench, party, tmp_path):

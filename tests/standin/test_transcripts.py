@@ -7,7 +7,7 @@ from typing import NamedTuple
 import gevent
 import pytest
 import soundfile
-from standin_client import Client, Said, frames
+from standin_client import NOON, Client, Said, frames
 
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
@@ -87,7 +87,7 @@ class Replay:
         self.spool = spool
         self.log = entries(name)
         self.was = dict(frames(spoken(self.log[:2]))[0].headers)
-        self.switch = Switch(speed=0)
+        self.switch = Switch(speed=0, began_us=NOON)
         self.client = Client()
         self.call = self.switch.call(
             self.client.address,
