@@ -43,6 +43,16 @@ def _items(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _pairs(value: object) -> object:
+    """``name=value, ...`` as a mapping."""
+    if not isinstance(value, str):
+        return value
+    pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+    if not all(name.strip() and equals for name, equals, _ in pairs):
+        raise ValueError("name=value is wanted, several separated by commas")
+    return {name.strip(): text.strip() for name, _, text in pairs}
+
+
 def _network(value: str) -> str:
     try:
         return str(ip_network(value, strict=False))
@@ -95,6 +105,21 @@ class Settings(BaseSettings):
     )
     listen: Address = Field(("127.0.0.1", 8084), description="host:port the dialplan's `socket` action connects to")
     documents: Path | None = Field(None, description="folder of SWML documents; those built in are found without it")
+    document_timeout: Positive = Field(5.0, description="how long a server may take to give a document")
+    document_fallback: bool = Field(False, description="where it fails, run the document it gave last; true or false")
+    envs: Annotated[dict[str, Any], NoDecode, BeforeValidator(_pairs)] = Field(
+        {}, description="what documents find in the scope `envs`: name=value, separated by commas, or a mapping"
+    )
+    dial_number: str = Field(
+        "", description="dial string `connect` calls a number by, such as sofia/gateway/carrier/{number}"
+    )
+    dial_sip: str = Field("sofia/internal/{address}", description="dial string `connect` calls a SIP address by")
+    voices: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
+        {},
+        description="the switch's voices by `say_voice`, `say_language` or `say_gender`: name=engine|voice, "
+        "separated by commas, or a mapping",
+    )
+    handlers: Path | None = Field(None, description="folder of Python handlers, for `socket host:port/python:module`")
     peers: Networks = Field(
         ["127.0.0.0/8", "::1/128"], description="networks a switch may connect from, separated by commas"
     )

@@ -31,9 +31,11 @@ class LiveCall:
         self.since = time.time()
         self.recorders: dict[str, Recorder] = {}
         """By control id; the one started last is the last."""
+        self.background: dict[str, Recorder] = {}
+        """Those of them that run beside whatever the call does."""
         self._make_recorder = make_recorder
         self._on_end = on_end
-        self._background: set[gevent.Greenlet] = set()
+        self._greenlets: set[gevent.Greenlet] = set()
 
     def record(self, params: RecordParams) -> Recording:
         """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
@@ -43,16 +45,17 @@ class LiveCall:
         """Records in the background, beside whatever the call does. Raises ParameterError where the control id is
         taken; what else goes wrong is an ``error`` of the recording."""
         recorder = self._recorder(params)
+        self.background[params.control_id] = recorder
         running = gevent.spawn(self._run_alone, recorder)
-        self._background.add(running)
-        running.rawlink(self._background.discard)
+        self._greenlets.add(running)
+        running.rawlink(self._greenlets.discard)
         return recorder
 
     def end(self, timeout: float) -> None:
         """Ends the background recordings and waits up to ``timeout`` seconds for them to be complete."""
         for recorder in self.recorders.values():
             recorder.stop()
-        gevent.joinall(list(self._background), timeout=timeout)
+        gevent.joinall(list(self._greenlets), timeout=timeout)
 
     def _recorder(self, params: RecordParams) -> Recorder:
         if params.control_id in self.recorders:
@@ -66,6 +69,7 @@ class LiveCall:
         finally:
             recorder.begun.set()
             del self.recorders[recorder.params.control_id]
+            self.background.pop(recorder.params.control_id, None)
             self._on_end(recorder)
 
     def _run_alone(self, recorder: Recorder) -> None:

@@ -41,6 +41,7 @@ from esl_record.swml import javascript, runner
 from esl_record.swml.call import Call
 from esl_record.swml.document import Library
 from esl_record.swml.recordings import CallRecordings
+from esl_record.swml.site import Site
 from esl_record.vad.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -115,6 +116,14 @@ class Service:
             on_result=self.metrics.delivery,
         )
         self.ledger.on_queued = sender.offer
+        self._site = Site(
+            identity=Identity(settings.project_id, settings.space_id, settings.node_id),
+            envs=settings.envs,
+            dial_number=settings.dial_number,
+            dial_sip=settings.dial_sip,
+            voices=settings.voices,
+            tell=self.ledger.queue,
+        )
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
         self._recovery.find()
         # The first call must not wait for FFT plans and lazy imports.
@@ -187,7 +196,7 @@ class Service:
         )
         self.calls.add(live)
         try:
-            runner.run(self._library.load(session.path), Call(session, recordings))
+            runner.run(self._library.load(session.path), Call(session, recordings, site=self._site))
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
             # While they can still be stopped: a call that has been handed back is not told anything any more.

@@ -20,6 +20,13 @@ DEFAULTS: Mapping[str, object] = {
     "spool_dir": None,
     "listen": ("127.0.0.1", 8084),
     "documents": None,
+    "document_timeout": 5.0,
+    "document_fallback": False,
+    "envs": {},
+    "dial_number": "",
+    "dial_sip": "sofia/internal/{address}",
+    "voices": {},
+    "handlers": None,
     "peers": ["127.0.0.0/8", "::1/128"],
     "capacity": 2000,
     "command_timeout": 5.0,
@@ -63,6 +70,19 @@ GOOD = {
         ("0.0.0.0:1", ("0.0.0.0", 1)), ("host.example:65535", ("host.example", 65535)), ("[::1]:0", ("::1", 0))
     ),
     "documents": Good(("/f", Path("/f")), ("/e e", Path("/e e")), ("/g", Path("/g"))),
+    "document_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
+    "document_fallback": Good(("true", True), ("True", True), ("yes", True)),
+    "envs": Good(
+        ("{a: 1, b: {c: [x]}}", {"a": 1, "b": {"c": ["x"]}}),
+        ("a=1", {"a": "1"}),
+        (" a = b=c , d=,", {"a": "b=c", "d": ""}),
+    ),
+    "dial_number": Good(*[(f"sofia/{one}/{{number}}", f"sofia/{one}/{{number}}") for one in "feg"]),
+    "dial_sip": Good(*[(f"sofia/{one}/{{address}}", f"sofia/{one}/{{address}}") for one in "feg"]),
+    "voices": Good(
+        ("{a: flite|slt}", {"a": "flite|slt"}), ("en-US=flite|kal", {"en-US": "flite|kal"}), ("a=b|c", {"a": "b|c"})
+    ),
+    "handlers": Good(("/f", Path("/f")), ("/e", Path("/e")), ("/g", Path("/g"))),
     "peers": Good(
         ("[10.0.0.0/8, '::1']", ["10.0.0.0/8", "::1/128"]),
         ("10.1.2.3", ["10.1.2.3/32"]),
@@ -104,6 +124,10 @@ BAD = {
     "listen": ["8084", "127.0.0.1", ":8084", "127.0.0.1:", "h:65536", "h:-1", "h:http", "h:8084 ", "h:\u0663", ""],
     "peers": ["everyone", "10.0.0.0/33", "127.0.0.1;10.0.0.1", "1.2.3"],
     "capacity": ["0", "-5", "many", "1.5", "", "1e3", "inf"],
+    "document_timeout": ["0", "-1", "nan", "inf", "soon"],
+    "document_fallback": ["perhaps", "2", ""],
+    "envs": ["a", "=1", "a=1,b"],
+    "voices": ["flite", "=flite|kal"],
     "command_timeout": ["0", "-1", "nan", "inf", "soon", "", "5s"],
     "stall_timeout": ["0", "-1", "nan", "inf", "soon"],
     "drain_timeout": ["-0.1", "nan", "inf", "soon"],
@@ -118,7 +142,16 @@ BAD = {
     "event_socket": ["8021", "h:65536", "h"],
 }
 
-ANY = {"data_dir", "spool_dir", "documents", "event_socket_password", "database"} | {
+ANY = {
+    "handlers",
+    "dial_number",
+    "dial_sip",
+    "data_dir",
+    "spool_dir",
+    "documents",
+    "event_socket_password",
+    "database",
+} | {
     "project_id",
     "api_token",
     "space_id",

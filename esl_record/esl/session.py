@@ -131,6 +131,14 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma."""
         return self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
 
+    def bridge(self, dial_string: str) -> wire.Event:
+        """Connects the call with another party until either hangs up; the variables of the event tell how it went."""
+        return self.execute("bridge", dial_string)
+
+    def send_digits(self, digits: str) -> None:
+        """Sends DTMF to the party; ``w`` and ``W`` wait 0.5 and 1 s. Returns when they are queued."""
+        self.execute("send_dtmf", digits)
+
     def sleep(self, milliseconds: int) -> None:
         """Lets the call wait, in the switch's time."""
         self.execute("sleep", str(milliseconds))

@@ -59,9 +59,9 @@ def payload(
 
 
 def with_url(body: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """``body`` with ``url`` in the places of the one it has; a body without one stays without."""
+    """``body`` with ``url`` in the places of the one it has; a body without one, or no recording's, stays without."""
     renewed = deepcopy(dict(body))
-    for place in (renewed["params"], renewed["params"]["record"]):
-        if place["url"]:
+    for place in (renewed["params"], renewed["params"].get("record", {})):
+        if place.get("url"):
             place["url"] = url
     return renewed

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -69,6 +70,13 @@ class Ledger:
         """``tell`` for a recording of an earlier run, which may have told this already."""
         if self.catalog.get(recording.recording_id) is None:
             self.tell(recording)
+
+    def queue(self, url: str, key: str, state: str, body: Mapping[str, Any]) -> None:
+        """Queues an event that is no recording's; those with the same ``key`` are told in their order."""
+        at = self._clock()
+        queued = self._database.run(lambda connection: self.outbox.put(connection, key, state, url, body, at))
+        if queued.status is Status.PENDING:
+            self.on_queued(queued)
 
     def delete(self, recording: Recording) -> None:
         """Deletes audio, JSON, spool and row. Raises OSError too; what is left then can be deleted again."""

@@ -1,12 +1,18 @@
 """What a method of SWML has to work with: the call, its variables, and how a recording is made."""
 
+import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from esl_record.errors import DatabaseError
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
+from esl_record.swml.site import Site
+
+log = logging.getLogger(__name__)
 
 
 class Recordings(Protocol):
@@ -18,8 +24,8 @@ class Recordings(Protocol):
     def start(self, params: RecordParams) -> str:
         """Begins to record in the background. Raises ParameterError where the control id is taken."""
 
-    def stop(self, control_id: str) -> bool:
-        """Ends one in the background; whether there was one."""
+    def stop(self, control_id: str | None) -> bool:
+        """Ends one in the background, without an id the one started last; whether there was one."""
 
 
 @dataclass(slots=True)
@@ -31,25 +37,55 @@ class Call:
     vars: dict[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
+    site: Site = field(default_factory=Site)
 
     @property
     def scopes(self) -> Mapping[str, Mapping[str, Any]]:
-        """The scopes of ``${...}``: ``vars`` and ``call``; no environment is given to documents."""
-        data = self.session.data
+        """The scopes of ``${...}``."""
+        data, identity = self.session.data, self.site.identity
+        caller, destination = data.get("Caller-Caller-ID-Number", ""), data.get("Caller-Destination-Number", "")
         return {
             "vars": self.vars,
-            "envs": {},
+            "envs": self.site.envs,
             "params": self.params,
             "call": {
                 "call_id": self.session.uuid,
-                "from": data.get("Caller-Caller-ID-Number", ""),
+                "node_id": identity.node_id,
+                "project_id": identity.project_id,
+                "space_id": identity.space_id,
+                "from": caller,
+                "from_number": caller,
                 "from_name": data.get("Caller-Caller-ID-Name", ""),
-                "to": data.get("Caller-Destination-Number", ""),
+                "to": destination,
+                "to_number": destination,
                 "direction": data.get("Call-Direction", ""),
                 "call_state": "answered" if self.session.answered else "created",
                 "type": "sip",
             },
         }
+
+    def tell(self, url: str | None, event_type: str, control_id: str, state: str, params: Mapping[str, Any]) -> None:
+        """Queues a status event of the method that calls itself ``control_id``, if anyone wants it at ``url``."""
+        if not url:
+            return
+        identity = self.site.identity
+        body = {
+            "event_type": event_type,
+            "event_channel": f"swml:{self.session.uuid}",
+            "timestamp": time.time(),
+            "project_id": identity.project_id,
+            "space_id": identity.space_id,
+            "params": {
+                "call_id": self.session.uuid,
+                "node_id": identity.node_id,
+                "control_id": control_id,
+                **params,
+            },
+        }
+        try:
+            self.site.tell(url, control_id, state, body)
+        except DatabaseError as error:
+            log.error("%s: %s %s is not told: %s", self.session.label, event_type, state, error)
 
     def publish(self, **values: str) -> None:
         """Sets variables of the document and of the channel. A call that has gone keeps the document's alone."""

@@ -39,8 +39,9 @@ class CallRecordings:
         recording = recorder.recording
         return "" if recording.state is State.ERROR else self._url(recording)
 
-    def stop(self, control_id: str) -> bool:
-        recorder = self._live.recorders.get(control_id)
+    def stop(self, control_id: str | None) -> bool:
+        background = self._live.background
+        recorder = next(reversed(background.values()), None) if control_id is None else background.get(control_id)
         return recorder is not None and recorder.stop().wait(self._patience)
 
     def _url(self, recording: Recording) -> str:

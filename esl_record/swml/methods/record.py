@@ -52,7 +52,7 @@ def _record_call(call: Call, given: RecordCallParams) -> None:
 
 
 def _stop_record_call(call: Call, given: StopRecordCallParams) -> None:
-    stopped = call.recordings.stop(given.control_id or str(call.vars.get("record_control_id", "")))
+    stopped = call.recordings.stop(given.control_id)
     call.publish(stop_record_call_result="success" if stopped else "failed")
 
 
