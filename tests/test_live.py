@@ -70,14 +70,15 @@ def test_recordings_run_side_by_side_and_end_each_for_itself() -> None:
     foreground = gevent.spawn(bench.call.record, named("c"))
     gevent.idle()
     assert list(bench.call.recorders) == ["a", "b", "c"]
+    assert list(bench.call.background) == ["a", "b"]
     bench.made["b"].stop()
     bench.made["c"].stop()
     assert foreground.get(timeout=LIMIT).control_id == "c"
     gevent.idle()
-    assert list(bench.call.recorders) == ["a"]
+    assert list(bench.call.recorders) == list(bench.call.background) == ["a"]
     bench.call.end(LIMIT)
     assert sorted(bench.ended) == ["a", "b", "c"]
-    assert bench.call.recorders == {}
+    assert bench.call.recorders == bench.call.background == {}
 
 
 def test_a_control_id_is_taken_until_its_recording_has_ended() -> None:

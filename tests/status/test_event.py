@@ -79,3 +79,8 @@ def test_a_new_url_stands_in_both_places_and_nothing_else_changes(state: State, 
     renewed = with_url(body, new)
     assert json.dumps(body) == before
     assert renewed == payload(recording(state, **(ENDED if state.final else {})), WHO, 1.0, url=new if old else "")
+
+
+def test_an_event_that_is_no_recordings_has_no_url_to_renew() -> None:
+    body = {"event_type": "calling.call.play", "params": {"state": "finished", "control_id": "p"}}
+    assert with_url(body, "http://new/") == body

@@ -172,3 +172,14 @@ def test_a_node_that_is_called_otherwise_sends_what_was_left(storage: Storage) -
             ledger.tell(begun())
         assert len(ledger.outbox.pending()) == 1
         ledger.close()
+
+
+def test_an_event_that_is_no_recordings_is_queued_as_it_is(ledger: Ledger) -> None:
+    queued: list[Callback] = []
+    ledger.on_queued = queued.append
+    body = {"event_type": "calling.call.play", "params": {"state": "finished", "control_id": "p"}}
+    ledger.queue(URL, "p", "finished", body)
+    (waiting,) = ledger.outbox.pending()
+    assert queued == [waiting]
+    assert (waiting.recording_id, waiting.state, waiting.url, waiting.body) == ("p", "finished", URL, body)
+    assert ledger.catalog.get("p") is None

@@ -99,8 +99,9 @@ class FakeRecordings:
         self.started[params.control_id] = params
         return self.url
 
-    def stop(self, control_id: str) -> bool:
-        return self.started.pop(control_id, None) is not None
+    def stop(self, control_id: str | None) -> bool:
+        named = next(reversed(self.started), "") if control_id is None else control_id
+        return self.started.pop(named, None) is not None
 
 
 def call_on(session: FakeSession, run_recorder: RunRecorder = no_recorder, **variables: object) -> Call:

@@ -262,6 +262,14 @@ def test_a_named_one_is_stopped_and_one_that_is_not_there_is_failed() -> None:
     assert call.vars["stop_record_call_result"] == "failed"
 
 
+def test_without_a_name_the_one_started_last_of_those_that_run_is_stopped() -> None:
+    started = [{"record_call": {"control_id": name}} for name in "abc"]
+    call = ran(FakeSession(), [*started, {"stop_record_call": {"control_id": "c"}}, "stop_record_call"])
+    assert list(call.recordings.started) == ["a"]  # type: ignore[attr-defined]
+    assert call.vars["stop_record_call_result"] == "success"
+    assert ran(FakeSession(), ["stop_record_call"]).vars["stop_record_call_result"] == "failed"
+
+
 # ---- all that is wrong, at once
 
 
