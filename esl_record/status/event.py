@@ -1,6 +1,6 @@
 """A status event of a recording, as the contract's callback has it. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -58,10 +58,13 @@ def payload(
     }
 
 
-def with_url(body: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """``body`` with ``url`` in the places of the one it has; a body without one, or no recording's, stays without."""
-    renewed = deepcopy(dict(body))
-    for place in (renewed["params"], renewed["params"].get("record", {})):
-        if place.get("url"):
-            place["url"] = url
-    return renewed
+def renewed(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, Any]:
+    """``body`` with a new URL from ``link``, which is given the format, in the places of the one it has.
+
+    A body without one stays without, as does one that tells of no recording.
+    """
+    told = deepcopy(dict(body))
+    params = told["params"]
+    if "record" in params and params["url"]:
+        params["url"] = params["record"]["url"] = link(params["record"]["format"])
+    return told

@@ -173,8 +173,8 @@ class Sender:
             to = Receiver.of(callback.url)
         except ValueError as error:
             return Outcome(Verdict.FAILED, str(error))
-        link = self._link(callback.recording_id, callback.body["params"]["record"]["format"])
-        body = json.dumps(event.with_url(callback.body, link)).encode()
+        told = event.renewed(callback.body, lambda suffix: self._link(callback.recording_id, suffix))
+        body = json.dumps(told).encode()
 
         def sign(url: str) -> dict[str, str]:
             now = int(self._clock())
@@ -263,5 +263,6 @@ class Sender:
 
 
 def _named(callback: Callback) -> str:
-    told = f"{callback.state} of recording {callback.recording_id}"
+    of = "recording" if "record" in callback.body["params"] else callback.body["event_type"]
+    told = f"{callback.state} of {of} {callback.recording_id}"
     return f"callback {callback.callback_id} ({told}) to {receiver.shown(callback.url)}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
-from esl_record.status.event import Identity, payload, with_url
+from esl_record.status.event import Identity, payload, renewed
 
 WHO = Identity("project", "space", "node")
 URL = "https://pbx.example.com/r/1?signature=a"
@@ -76,11 +76,12 @@ def test_each_state_has_its_own_keys(state: State, changed: dict[str, Any], pres
 def test_a_new_url_stands_in_both_places_and_nothing_else_changes(state: State, old: str, new: str) -> None:
     body = payload(recording(state, **(ENDED if state.final else {})), WHO, 1.0, url=old)
     before = json.dumps(body)
-    renewed = with_url(body, new)
+    told = renewed(body, lambda suffix: f"{new}.{suffix}")
     assert json.dumps(body) == before
-    assert renewed == payload(recording(state, **(ENDED if state.final else {})), WHO, 1.0, url=new if old else "")
+    fresh = f"{new}.wav" if old else ""
+    assert told == payload(recording(state, **(ENDED if state.final else {})), WHO, 1.0, url=fresh)
 
 
 def test_an_event_that_is_no_recordings_has_no_url_to_renew() -> None:
     body = {"event_type": "calling.call.play", "params": {"state": "finished", "control_id": "p"}}
-    assert with_url(body, "http://new/") == body
+    assert renewed(body, lambda suffix: "http://new/") == body
