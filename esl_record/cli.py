@@ -83,6 +83,15 @@ def _parser() -> argparse.ArgumentParser:
     recordings.add_argument("recording_id", nargs="?", help="for show: a recording's id, or how it begins")
     recordings.add_argument("--json", action="store_true", help="as JSON")
 
+    prune = _command(
+        commands,
+        "prune",
+        _prune,
+        (*_PLACES, "database", "keep_age", "keep_size", "keep_untold"),
+        "delete the recordings that have been kept long enough, as a running service does by itself",
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say which")
+
     check = _command(commands, "check", _check, (), "check SWML documents without a call")
     check.add_argument("files", nargs="+", type=Path, metavar="DOCUMENT", help="a file, YAML or JSON")
 
@@ -245,6 +254,25 @@ def _recordings(options: argparse.Namespace, settings: Settings) -> int:
         print(json.dumps([_described(recording, storage) for recording in entries], indent=2))
     else:
         _console().print(tables.recordings(entries) if entries else f"no recordings in {storage.recordings}")
+    return 0
+
+
+def _prune(options: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.recording.retention import expired
+
+    if not (settings.keep_age or settings.keep_size):
+        raise ConfigError("prune: how many to keep? Give --keep-age, --keep-size or both")
+    count = size = 0
+    with _kept(settings) as (storage, ledger):
+        age, size_kept, untold = settings.keep_age, settings.keep_size, not settings.keep_untold
+        due = expired(ledger, time.time(), age=age, size=size_kept, untold=untold) if ledger else ()
+        for recording, why in due:
+            if not options.dry_run and ledger:
+                ledger.delete(recording, why)
+            print(logs.one_line(f"{storage.document_path(recording)}: {recording.size} bytes, {why}"))
+            count += 1
+            size += recording.size
+    print(f"{count} recordings, {size} bytes {'would be ' if options.dry_run else ''}deleted")
     return 0
 
 

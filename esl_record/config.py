@@ -2,11 +2,12 @@
 
 import base64
 import os
+import re
 import socket
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -18,6 +19,7 @@ from pydantic_settings import (
 )
 
 from esl_record import yamltree
+from esl_record.audio.facts import Quality
 from esl_record.errors import ConfigError
 
 PREFIX = "ESL_RECORD_"
@@ -67,6 +69,20 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _dial_string(place: str, example: str) -> AfterValidator:
+    """The dial string of one leg, nothing or with one ``place`` in it; with brackets, commas or bars it would change
+    that of all."""
+    rest = "[A-Za-z0-9_.:;=/@+*#%&?!-]*"
+    shape = re.compile(rf"(?!.*:_:)[A-Za-z0-9_.-]+/{rest}{re.escape(place)}{rest}\Z", re.ASCII)
+
+    def checked(value: str) -> str:
+        if value and not shape.match(value):
+            raise ValueError(f"one endpoint with one {place} is wanted, without variables or blanks, such as {example}")
+        return value
+
+    return AfterValidator(checked)
+
+
 def webhook_secret(value: str) -> str:
     """``value``, if it is one. Raises ValueError."""
     key = value.removeprefix("whsec_")
@@ -91,6 +107,7 @@ def check_spool(folder: Path) -> None:
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_items)]
 Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
+Lasting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -110,10 +127,15 @@ class Settings(BaseSettings):
     envs: Annotated[dict[str, Any], NoDecode, BeforeValidator(_pairs)] = Field(
         {}, description="what documents find in the scope `envs`: name=value, separated by commas, or a mapping"
     )
-    dial_number: str = Field(
-        "", description="dial string `connect` calls a number by, such as sofia/gateway/carrier/{number}"
+    dial_number: Annotated[str, _dial_string("{number}", "sofia/gateway/carrier/{number}")] = Field(
+        "",
+        description="dial string by which `connect` calls a number, such as sofia/gateway/carrier/{number}; "
+        "without it no number is called",
     )
-    dial_sip: str = Field("sofia/internal/{address}", description="dial string `connect` calls a SIP address by")
+    dial_sip: Annotated[str, _dial_string("{address}", "sofia/internal/{address}")] = Field(
+        "sofia/internal/{address}",
+        description="dial string by which `connect` calls user@host of a SIP address; empty, none is called",
+    )
     voices: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
         {},
         description="the switch's voices by `say_voice`, `say_language` or `say_gender`: name=engine|voice, "
@@ -129,10 +151,17 @@ class Settings(BaseSettings):
         10.0,
         description="how long a live call may bring no audio before its recording ends in error",
     )
-    drain_timeout: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="how long live calls get to end by themselves after SIGTERM"
-    )
+    drain_timeout: Lasting = Field(30.0, description="how long live calls get to end by themselves after SIGTERM")
     tick: float = Field(0.1, ge=0.001, le=1.0, description="how often new audio is looked at")
+    wav_samples: Literal["pcm_16", "ulaw", "alaw"] = Field(
+        "pcm_16", description="a wav's samples: pcm_16, or ulaw or alaw in half the bytes"
+    )
+    mp3_bit_rate: Lasting = Field(
+        0.0, le=320, description="kbit/s for each channel of an mp3; 0 = what a voice needs, some 32 at 8 kHz"
+    )
+    mp4_bit_rate: Lasting = Field(
+        0.0, le=320, description="kbit/s for each channel of an mp4; 0 = 24 at 8 kHz, 48 at 16 kHz, 64 above"
+    )
     http: Address = Field(("127.0.0.1", 8088), description="host:port for downloads and the REST API")
     public_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "", description="how others reach that, such as https://pbx.example.com; without it http://<http>"
@@ -156,8 +185,18 @@ class Settings(BaseSettings):
         5.0, description="s until a failed callback's second attempt; every further wait is twice as long, up to 4 h"
     )
     callbacks_kept: Positive = Field(30 * 86400.0, description="how long delivered callbacks stay to be looked at")
+    keep_age: Lasting = Field(0.0, description="how long recordings are kept; 0 = for ever")
+    keep_size: int = Field(0, ge=0, description="bytes of recordings that are kept, the newest; 0 = all")
+    keep_untold: bool = Field(
+        True, description="keep recordings with undelivered callbacks whatever their age; true or false"
+    )
     event_socket: Address = Field(("127.0.0.1", 8021), description="FreeSWITCH's own event socket, for dial and doctor")
     event_socket_password: str = Field("ClueCon", description="its password")
+
+    @property
+    def quality(self) -> Quality:
+        """How recordings are encoded."""
+        return Quality(self.wav_samples, self.mp3_bit_rate, self.mp4_bit_rate)
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:

@@ -66,6 +66,29 @@ def exit_status(*arguments: str) -> int:
         return leaving.code if isinstance(leaving.code, int) else 1
 
 
+# ---- prune
+
+
+def test_pruning_deletes_the_oldest_and_says_which(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2, 3):
+        storage.file(recording(number, size=100))
+    assert exit_status("prune", "--keep-size", "150", "--dry-run") == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert [str(storage.document_path(recording(number))) in line for number, line in zip((1, 2), lines, strict=True)]
+    assert total == "2 recordings, 200 bytes would be deleted"
+    assert len(list(storage.filed())) == 3
+    assert exit_status("prune", "--keep-size", "150") == 0
+    assert capsys.readouterr().out.splitlines() == [*lines, "2 recordings, 200 bytes deleted"]
+    assert [one.recording_id[:8] for _, one in storage.filed()] == ["00000003"]
+
+
+def test_pruning_without_a_limit_deletes_nothing(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.file(recording(1))
+    assert exit_status("prune") == 2
+    assert "--keep-age, --keep-size" in capsys.readouterr().err
+    assert len(list(storage.filed())) == 1
+
+
 # ---- recordings
 
 

@@ -164,7 +164,7 @@ class OneRecording:
             message = "it is still being recorded: stop it first"
             raise Problem(HTTPStatus.CONFLICT, "recording_in_progress", message, "id")
         try:
-            self._ledger.delete(recording)
+            self._ledger.delete(recording, f"by the API, asked from {req.remote_addr}")
         except OSError as error:
             log.error("recording %s cannot be deleted: %s", recording_id, error)
             message = "the files cannot be deleted now"

@@ -73,7 +73,7 @@ def post(
     except requests.ReadTimeout:
         outcome = _failed(receiver, f"timed out after {receiver.timeouts.read:g} s")
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-        outcome = _failed(receiver, _plain(error))
+        outcome = _failed(receiver, plain(error))
     except Exception as error:
         log.exception("callback to %s: failed as it should not", receiver.shown)
         outcome = _failed(receiver, type(error).__name__)
@@ -111,7 +111,7 @@ def _judged(answer: requests.Response, receiver: Receiver) -> Outcome:
             return Outcome(Verdict.DELIVERED, str(status))
         return _failed(receiver, f"{status}, but the answer broke off")
     if 300 <= status < 400:
-        return _failed(receiver, f"{status}: redirect to {_target(answer)} not followed")
+        return _failed(receiver, f"{status}: redirect to {target(answer.headers)} not followed")
     text = " ".join(said.decode(errors="replace").split())
     return _failed(receiver, f"{status}: {text}" if text else str(status), answer.headers.get("Retry-After"))
 
@@ -125,14 +125,15 @@ def _read(answer: requests.Response) -> bytes:
     return said
 
 
-def _target(answer: requests.Response) -> str:
-    target = answer.headers.get("Location", "nowhere")
+def target(headers: Mapping[str, str]) -> str:
+    """Where an answer with these ``headers`` redirects to, as logs may show it."""
+    location = headers.get("location", "nowhere")
     try:
-        return Receiver.of(target).shown
+        return Receiver.of(location).shown
     except ValueError:
         # Within the receiver, or unreadable: an address with a password would be neither.
-        path, asking, _ = target.partition("#")[0].partition("?")
-        return "an unreadable address" if "@" in target else path + (asking and "?***")
+        path, asking, _ = location.partition("#")[0].partition("?")
+        return "an unreadable address" if "@" in location else path + (asking and "?***")
 
 
 def _failed(receiver: Receiver, result: str, retry_after: str | None = None) -> Outcome:
@@ -142,7 +143,7 @@ def _failed(receiver: Receiver, result: str, retry_after: str | None = None) -> 
     return Outcome(Verdict.FAILED, one_line(result)[:_KEPT], retry_after)
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
     """The error beneath the wrappings of requests and urllib3, in its own words."""
     inner = next((one for one in _chain(error) if not isinstance(one, requests.RequestException | HTTPError)), error)
     text = (inner.strerror if isinstance(inner, OSError) else None) or str(inner) or type(inner).__name__

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from esl_record.database import Database
 from esl_record.hub import off_hub
+from esl_record.recording.audit import Audit
 from esl_record.recording.catalog import Catalog
 from esl_record.recording.machine import PauseBehavior
 from esl_record.recording.recording import Recording
@@ -17,6 +18,9 @@ from esl_record.status.event import Identity, payload
 from esl_record.status.outbox import Callback, Outbox, Status
 
 log = logging.getLogger(__name__)
+
+AUDIT = "deleted.jsonl"
+"""In the data directory: what was deleted."""
 
 
 class Ledger:
@@ -41,6 +45,7 @@ class Ledger:
         # A database of its own is all this node's, whatever the node was called when a row was written.
         self.outbox = Outbox(database, identity.node_id if shared else None)
         self.on_queued: Callable[[Callback], None] = lambda callback: None
+        self.audit = Audit(storage.recordings.parent / AUDIT, clock)
         self._database = database
         self._storage = storage
         self._identity = identity
@@ -78,11 +83,13 @@ class Ledger:
         if queued.status is Status.PENDING:
             self.on_queued(queued)
 
-    def delete(self, recording: Recording) -> None:
+    def delete(self, recording: Recording, why: str) -> None:
         """Deletes audio, JSON, spool and row. Raises OSError too; what is left then can be deleted again."""
+        # First: a line too many can be told from the files, one that is missing from nothing.
+        self.audit.deleting(recording, why)
         off_hub(lambda: self._storage.delete(recording))
         self.catalog.remove(recording.recording_id)
-        log.info("recording %s deleted", recording.recording_id)
+        log.info("recording %s deleted: %s", recording.recording_id, why)
 
     def _write(
         self, connection: Connection, recording: Recording, pausing: PauseBehavior | None, at: float

@@ -217,6 +217,11 @@ class Outbox:
         waiting, oldest = found.get(Status.PENDING.value, (0, None))
         return Depth(waiting, found.get(Status.DEAD.value, (0, None))[0], oldest)
 
+    def undelivered(self) -> set[str]:
+        """The ids of recordings with events that were not delivered yet, or given up."""
+        query = select(callbacks.c.recording_id).where(callbacks.c.status != Status.DELIVERED.value).distinct()
+        return self._database.read(lambda connection: set(connection.execute(query).scalars()))
+
     def prune(self, before: float) -> int:
         """Forgets what was delivered before; says how many."""
         old = callbacks.c.status == Status.DELIVERED.value, callbacks.c.last_attempt < before

@@ -164,7 +164,7 @@ def test_what_comes_and_goes_meanwhile_moves_no_page(site: Site) -> None:
     kept = [site.keep(number, start=START + number) for number in range(6)]
     first = site.get(PATH, query_string="page_size=2").json
     site.keep(10, start=START + 10)
-    site.ledger.delete(kept[4])
+    site.ledger.delete(kept[4], "by hand")
     second = site.get(PATH, query_string=urlsplit(first["links"]["next"]).query).json
     shown = [one["id"] for page in (first, second) for one in page["data"]]
     assert shown == newest_first(*kept[2:])

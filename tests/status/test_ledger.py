@@ -1,5 +1,6 @@
 """The ledger: a recording's state and its event are written together or not at all."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,10 +130,25 @@ def test_deleting_takes_files_and_row(ledger: Ledger, storage: Storage) -> None:
     recording = ended(begun()).model_copy(update={"file": "x.wav"})
     storage.file(recording)
     ledger.tell(recording)
-    ledger.delete(recording)
+    ledger.delete(recording, "by hand")
     assert ledger.catalog.all() == []
     assert list(storage.filed()) == []
-    ledger.delete(recording)
+    ledger.delete(recording, "once more")
+    lines = [json.loads(line) for line in ledger.audit.path.read_text().splitlines()]
+    assert [line["deleted"] for line in lines] == ["by hand", "once more"]
+    assert {line["recording_id"] for line in lines} == {recording.recording_id}
+    assert {line["at"] for line in lines} == {NOW}
+
+
+def test_nothing_is_deleted_that_cannot_be_noted(ledger: Ledger, storage: Storage) -> None:
+    recording = ended(begun())
+    storage.file(recording)
+    ledger.tell(recording)
+    ledger.audit.path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        ledger.delete(recording, "by hand")
+    assert [one for _, one in storage.filed()] == [recording.told()]
+    assert ledger.catalog.get(recording.recording_id) is not None
 
 
 def test_a_first_start_that_was_killed_is_made_up_for(storage: Storage) -> None:
@@ -159,7 +175,7 @@ def test_what_has_a_spool_yet_is_left_to_the_recovery(storage: Storage) -> None:
 def test_what_was_deleted_does_not_come_back(ledger: Ledger, storage: Storage) -> None:
     storage.announce(begun())
     ledger.tell(ended(begun()))
-    ledger.delete(ended(begun()))
+    ledger.delete(ended(begun()), "by hand")
     assert list(storage.spool_dir.iterdir()) == []
 
 
