@@ -55,6 +55,12 @@ def _pairs(value: object) -> object:
     return {name.strip(): text.strip() for name, _, text in pairs}
 
 
+def _voices(value: dict[str, str]) -> dict[str, str]:
+    if not all(re.fullmatch(r"[\w.-]+\|[\w.-]+", voice, re.ASCII) for voice in value.values()):
+        raise ValueError("engine|voice is wanted for each name, such as en-GB=flite|awb")
+    return value
+
+
 def _network(value: str) -> str:
     try:
         return str(ip_network(value, strict=False))
@@ -136,12 +142,12 @@ class Settings(BaseSettings):
         "sofia/internal/{address}",
         description="dial string by which `connect` calls user@host of a SIP address; empty, none is called",
     )
-    voices: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)] = Field(
+    voices: Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs), AfterValidator(_voices)] = Field(
         {},
         description="the switch's voices by `say_voice`, `say_language` or `say_gender`: name=engine|voice, "
         "separated by commas, or a mapping",
     )
-    handlers: Path | None = Field(None, description="folder of Python handlers, for `socket host:port/python:module`")
+    handlers: Path | None = Field(None, description="folder of Python handlers, for `socket host:port/python/module`")
     peers: Networks = Field(
         ["127.0.0.0/8", "::1/128"], description="networks a switch may connect from, separated by commas"
     )
@@ -157,7 +163,9 @@ class Settings(BaseSettings):
         "pcm_16", description="a wav's samples: pcm_16, or ulaw or alaw in half the bytes"
     )
     mp3_bit_rate: Lasting = Field(
-        0.0, le=320, description="kbit/s for each channel of an mp3; 0 = what a voice needs, some 32 at 8 kHz"
+        0.0,
+        le=320,
+        description="kbit/s for each channel of an mp3, on average; 0 = what a voice needs, some 32 at 8 kHz",
     )
     mp4_bit_rate: Lasting = Field(
         0.0, le=320, description="kbit/s for each channel of an mp4; 0 = 24 at 8 kHz, 48 at 16 kHz, 64 above"
@@ -179,7 +187,9 @@ class Settings(BaseSettings):
     )
     signing_key: str = Field("", description="key of X-SignalWire-Signature; without it the first webhook secret")
     callback_networks: Networks = Field(
-        [], description="networks callbacks may go to besides the public internet, such as 10.0.0.0/8"
+        [],
+        description="networks callbacks, documents and requests may go to besides the public internet, such as "
+        "10.0.0.0/8",
     )
     callback_retry: Positive = Field(
         5.0, description="s until a failed callback's second attempt; every further wait is twice as long, up to 4 h"

@@ -4,7 +4,7 @@ import resource
 
 from esl_record.errors import ConfigError
 
-_A_CALL = 3
+_A_CALL = 5
 _ELSE = 2048
 """Listener, database, documents, connections of callbacks and downloads."""
 

@@ -1,102 +1,90 @@
 """A recording's audio file, written block by block under a temporary name and renamed into place complete."""
 
-import os
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
-import soundfile
-from gevent.monkey import get_original
 from numpy.typing import NDArray
 
-_OPENING: AbstractContextManager[bool] = get_original("_thread", "allocate_lock")()
-"""soundfile opens files under a lock of its class, which gevent may have patched: such a lock does not pass between the
-threads that encode, and one of two that meet there waits for ever. A native one in front keeps them from meeting."""
+from esl_record.audio.facts import SPEECH, UNTAGGED, Quality, Tags
+from esl_record.audio.formats import FORMATS, Sound, Writer
+from esl_record.audio.part import Part
 
-_LARGEST_WAV = 2**32 - 2**16
-"""Bytes of audio; the rest is for the header."""
+T = TypeVar("T")
 
 
 class Encoder:
-    """Writes ``path`` as signed 16-bit wav. A context manager: leaving it in order completes the file.
+    """Writes ``path`` in the format its suffix names. A context manager: leaving it in order completes the file.
 
-    Where ``samples`` are more than a wav's 32-bit sizes can tell of, it is RF64 (EBU Tech 3306), which readers of wav
-    know too.
-
-    Leaving it by an exception, or failing to complete it, leaves nothing behind. Raises OSError, also for what
-    libsndfile has to complain of, a full disk for one.
+    ``samples`` is how many there will be at most, as far as that is known: of very many a wav must know beforehand.
+    Leaving it by an exception, or failing to complete it, leaves nothing behind. Raises OSError, also for what the
+    format cannot hold.
     """
 
-    def __init__(self, path: Path, rate: int, channels: int, samples: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rate: int,
+        channels: int,
+        samples: int = 0,
+        *,
+        tags: Tags = UNTAGGED,
+        quality: Quality = SPEECH,
+    ) -> None:
         self.path = path
-        self._partial = path.with_name(f".{path.name}.part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: soundfile.SoundFile | None = None
-        self._descriptor = os.open(self._partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-        try:
-            with _OPENING:
-                self._file = soundfile.SoundFile(
-                    self._descriptor, "w", rate, channels, "PCM_16", format=_form(samples, channels), closefd=False
-                )
-        except soundfile.SoundFileError as error:
-            self._discard()
-            raise OSError(f"{path}: {error}") from error
+        self._part = Part(path)
+        self._writer: Writer | None = None
+        sound = Sound(rate, channels, samples, tags, quality)
+        self._writer = self._cleanly(lambda: FORMATS[path.suffix[1:]].writer(self._part, sound))
 
     def write(self, block: NDArray[np.int16]) -> None:
         """Appends ``block``, shape (samples, channels)."""
-        assert self._file is not None
+        assert self._writer is not None
+        writer = self._writer
+        self._named(lambda: writer.write(block))
+
+    def complete(self) -> None:
+        """Gives the file its name."""
+        self._cleanly(self._complete)
+
+    def discard(self) -> None:
+        """Leaves nothing behind, unless it is complete."""
+        writer, self._writer = self._writer, None
         try:
-            self._file.write(block)
-        except (soundfile.SoundFileError, AssertionError) as error:
-            # A short write is an assertion of soundfile's.
-            raise OSError(f"{self.path}: not all of it could be written: {error or 'disk full?'}") from error
+            # Before the part: closing writes a header.
+            if writer is not None:
+                writer.close()
+        except OSError:
+            pass  # what cannot be completed is not wanted either
+        finally:
+            self._part.discard()
+
+    def _complete(self) -> None:
+        assert self._writer is not None
+        writer, self._writer = self._writer, None
+        writer.close()
+        self._part.complete()
+
+    def _cleanly(self, work: Callable[[], T]) -> T:
+        try:
+            return self._named(work)
+        except BaseException:
+            self.discard()
+            raise
+
+    def _named(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except OSError as error:
+            raise OSError(f"{self.path}: not all of it could be written: {error.strerror or error}") from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None:
-            self._discard()
-            return
-        try:
-            self._complete()
-        except BaseException:
-            self._discard()
-            raise
-
-    def _complete(self) -> None:
-        assert self._file is not None
-        wanted = self._file.frames * 2 * self._file.channels
-        self._file.close()
-        # libsndfile does not tell of a header or tail that did not fit.
-        if os.fstat(self._descriptor).st_size < wanted:
-            raise OSError(f"{self.path}: not all of it could be written: disk full?")
-        os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        self._partial.replace(self.path)
-        sync_directory(self.path.parent)
-
-    def _discard(self) -> None:
-        if self._file is not None:
-            # Before its descriptor: closing writes the header, to whatever has that number by then.
-            self._file.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._partial.unlink(missing_ok=True)
-
-
-def _form(samples: int, channels: int) -> str:
-    return "RF64" if samples * channels * 2 > _LARGEST_WAV else "WAV"
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes a rename in ``directory`` survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if kind is None:
+            self.complete()
+        else:
+            self.discard()

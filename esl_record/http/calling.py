@@ -21,8 +21,8 @@ from esl_record.recording.machine import PauseBehavior, State
 from esl_record.recording.params import Direction, Format, ParameterError, RecordParams
 from esl_record.recording.recorder import Recorder
 
-UNNAMED_FORMAT = Format.WAV
-"""What a request that names no format gets. SignalWire's default is mp3, which this version does not write."""
+UNNAMED_FORMAT = Format.MP3
+"""What a request that names no format gets; a document that names none gets wav."""
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Digits = Annotated[str, StringConstraints(pattern=r"^[0-9A-Da-d*#]*$")]
@@ -48,7 +48,7 @@ class Audio(_Strict):
     """What is recorded, and what ends it; times in seconds, 0 = off."""
 
     stereo: bool = False
-    format: Annotated[Format, Field(description="this version writes wav only")] = UNNAMED_FORMAT
+    format: Format = UNNAMED_FORMAT
     direction: Direction = Direction.SPEAK
     terminators: Digits = "#"
     beep: bool = False

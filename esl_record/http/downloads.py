@@ -11,17 +11,15 @@ from typing import BinaryIO
 
 import falcon
 
+from esl_record.audio.formats import FORMATS
 from esl_record.http import byterange
 from esl_record.http.problem import Problem, unknown_recording
 from esl_record.hub import off_hub
 from esl_record.recording.catalog import Catalog, Entry
-from esl_record.recording.params import Format
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
 log = logging.getLogger(__name__)
-
-MEDIA_TYPES = {Format.WAV: "audio/wav", Format.MP3: "audio/mpeg", Format.MP4: "audio/mp4"}
 
 BLOCK = 256 * 1024
 """Bytes read at a time."""
@@ -157,7 +155,7 @@ def _describe(
     if span:
         resp.status = 206
         resp.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
-    resp.content_type = MEDIA_TYPES[recording.format]
+    resp.content_type = FORMATS[recording.format].media_type
     resp.content_length = end - start
     name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.file)
     resp.set_header("Content-Disposition", f'inline; filename="{name}"')

@@ -8,9 +8,9 @@ import falcon
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from esl_record.audio.formats import FORMATS
 from esl_record.http.calling import Answer, Command
 from esl_record.http.calls import LiveLegs
-from esl_record.http.downloads import MEDIA_TYPES
 from esl_record.http.problem import Mistakes
 from esl_record.http.recordings import PATH, Item, Page, PageQuery
 
@@ -138,7 +138,7 @@ def _download(guarded: bool) -> Operation:
             "Accept-Ranges": "bytes",
         }.items()
     }
-    audio: dict[str, Any] = {"content": {media: {} for media in MEDIA_TYPES.values()}}
+    audio: dict[str, Any] = {"content": {form.media_type: {} for form in FORMATS.values()}}
     answers: dict[int, Any] = {
         200: {"description": "the whole file", "headers": headers, **audio},
         206: {

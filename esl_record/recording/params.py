@@ -18,6 +18,8 @@ DTMF_DIGITS = frozenset("0123456789ABCD*#")
 _LONGEST = 1e9
 """Seconds past which a time means never; keeps sample counts within 64 bits at any rate."""
 
+_NUMERAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*\Z")
+
 _PASSWORD = re.compile(r"//[^/\s]*@")
 
 _CODES = {"extra_forbidden": "undefined", "missing": "missing"}
@@ -50,9 +52,12 @@ def number(value: object) -> object:
     """A number or a numeric string, as SWML allows; a bool is neither."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("a number is wanted")
+    # Python takes 1_0 and digits of other scripts for numbers too.
+    if isinstance(value, str) and not _NUMERAL.match(value):
+        raise ValueError("a number is wanted")
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except OverflowError:
         raise ValueError("a number is wanted") from None
 
 
@@ -95,13 +100,6 @@ class RecordParams(BaseModel):
             raise ValueError("digits 0-9 A-D * # are wanted")
         return text.upper()
 
-    @field_validator("format")
-    @classmethod
-    def _encodable(cls, value: Format) -> Format:
-        if value is not Format.WAV:
-            raise ValueError("this version writes wav only")
-        return value
-
     @classmethod
     def of(cls, method: str, given: Mapping[str, Any]) -> Self:
         """The parameters of ``method`` as ``given``. Raises ParameterError, one clause a mistake."""
@@ -136,12 +134,13 @@ def complaints(
     given: Mapping[str, Any],
     error: ValidationError,
     *,
-    ignore: Callable[[object], bool] = lambda value: False,
+    ignore: Callable[[str, object], bool] = lambda parameter, value: False,
 ) -> Iterator[tuple[str, str]]:
     """The end of the contract's code, and a sentence, for each mistake in ``given`` but those whose value is one to
-    ``ignore``."""
+    ``ignore``, within that parameter."""
     for mistake in error.errors(include_url=False):
-        if mistake["type"] == "missing" or not ignore(mistake["input"]):
+        parameter = str(mistake["loc"][0]) if mistake["loc"] else ""
+        if mistake["type"] in _CODES or not ignore(parameter, mistake["input"]):
             yield _CODES.get(mistake["type"], "invalid_value"), _complaint(model, method, dict(given), mistake)
 
 
@@ -152,6 +151,7 @@ def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mista
     if mistake["type"] == "missing":
         return f"{method}: parameter {name!r} is missing"
     reason = mistake["msg"].removeprefix("Value error, ")
-    # An address may hold a password.
-    shown = _PASSWORD.sub("//***@", str(given.get(name, mistake["input"])))
+    # An address may hold a password, and so may what was to be a mapping with one.
+    value = str(given.get(name, mistake["input"]))
+    shown = "***" if "password" in name or "password" in value else _PASSWORD.sub("//***@", value)
     return f"{method}: {name} = {shown[:80]!r}: {reason}"

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 from gevent.event import Event as Flag
 
+from esl_record.audio import formats
 from esl_record.audio.spool import Spool
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
 from esl_record.recording import machine as m
+from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Party, PauseTime, Recording
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
+from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of
 
@@ -38,6 +41,9 @@ ASK_AFTER = 1.0
 
 CLOSE_WAIT = 0.5
 """Seconds a hung-up call's spool gets to be closed by the switch."""
+
+_LATE = TAIL + 0.05
+"""Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
 _LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
 
@@ -70,6 +76,7 @@ class Recorder:
         party: Party,
         params: RecordParams,
         tell: Tell,
+        encodings: Encodings,
         *,
         stall_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
@@ -80,6 +87,8 @@ class Recorder:
         self._engine = engine
         self._storage = storage
         self._tell_state = tell
+        self._encodings = encodings
+        self._encoding: Encoding | None = None
         self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
         self._stall_timeout = stall_timeout
@@ -148,6 +157,8 @@ class Recorder:
             if self.track is not None:
                 self._engine.leave(self.track)
             self._spool.close()
+            if self._encoding is not None:
+                self._encodings.end(self._encoding)
             while self._inbox:
                 self._inbox.popleft().done.set()
 
@@ -172,6 +183,7 @@ class Recorder:
         """Why the tap could not be started, empty if it was."""
         try:
             hop_of(self._recording.sample_rate)
+            formats.check(self._recording.format, self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
             self._session.start_tap(str(self._path), tap_variables(self.params))
         except (OSError, ValueError, CommandRefused) as error:
@@ -184,6 +196,7 @@ class Recorder:
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
+        self._encoding = self._encodings.begin(self._recording, self._certain)
         log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
         self._tell()
         return ""
@@ -297,7 +310,7 @@ class Recorder:
         )
         samples = min(end.at, self._size())
         try:
-            self._recording = off_hub(lambda: self._keep(recording, samples))
+            self._recording = self._keep(recording, samples)
         except (OSError, SpoolError) as error:
             self._recording = self._unkept(recording, samples, error)
             if not self._storage.announced_path(recording).exists():
@@ -314,10 +327,13 @@ class Recorder:
 
     def _keep(self, recording: Recording, samples: int) -> Recording:
         """The finished recording in place."""
-        if samples:
-            return self._storage.complete(recording, samples)
-        self._storage.file(recording)
-        return recording
+        if self._encoding is not None and samples:
+            return self._encoding.finish(recording, samples)
+        return off_hub(lambda: self._storage.conclude(recording, 0))
+
+    def _certain(self) -> int:
+        """Samples that are in the recording however it ends."""
+        return self._machine.at - round(_LATE * self._recording.sample_rate)
 
     def _unkept(self, recording: Recording, samples: int, error: Exception) -> Recording:
         """A recording that could not be put in place. What was announced is told of once the recovery has done so."""

@@ -137,6 +137,10 @@ class Recovery:
         with Spool(path, completed.channels) as spool:
             return spool.size() <= round(completed.duration * completed.sample_rate)
 
+    def _file_lost(self, failed: Recording) -> None:
+        self._storage.discard(failed)
+        self._storage.file(failed)
+
     def _completed(self, recording: Recording, document: Path) -> Recording:
         if document.exists():
             # Stopped between the last steps: the recording is whole, but perhaps not yet told of.
@@ -147,7 +151,7 @@ class Recovery:
         if not path.exists():
             lost = {"state": State.ERROR, "end_reason": EndReason.ERROR, "error": "the switch wrote no audio"}
             failed = recording.model_copy(update={**lost, "end_time": recording.start_time})
-            off_hub(lambda: self._storage.file(failed))
+            off_hub(lambda: self._file_lost(failed))
             return failed
         with Spool(path, recording.channels) as spool:
             samples = spool.size()

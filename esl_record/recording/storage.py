@@ -1,6 +1,6 @@
 """Where recordings lie, and how one gets there: complete, renamed into place, its JSON beside it.
 
-``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` and ``.json``, in UTC; while it runs
+``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` (``.mp3``, ``.mp4``) and ``.json``, in UTC; while it runs
 ``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and ``.json``, what is to become of it.
 """
 
@@ -16,22 +16,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from esl_record.audio.encoder import Encoder, sync_directory
+from esl_record.audio.encoder import Encoder
+from esl_record.audio.facts import SPEECH, Quality, Tags
+from esl_record.audio.part import partial_path, sync_directory
 from esl_record.audio.spool import Spool
+from esl_record.recording.draft import Draft
 from esl_record.recording.recording import Recording
 
 log = logging.getLogger(__name__)
-
-BLOCK = 1 << 16
-"""Samples copied from the spool at a time."""
 
 
 class Storage:
     """The recordings and the spool under one data directory."""
 
-    def __init__(self, data_dir: Path, spool_dir: Path | None = None) -> None:
+    def __init__(self, data_dir: Path, spool_dir: Path | None = None, quality: Quality = SPEECH) -> None:
         self.recordings = data_dir / "recordings"
         self.spool_dir = spool_dir or data_dir / "spool"
+        self._quality = quality
 
     def prepare(self) -> None:
         """Makes the directories, for nobody but this user and its group. Raises OSError."""
@@ -72,35 +73,46 @@ class Storage:
         # An address in it may hold a password.
         write_whole(self.announced_path(recording), recording.model_dump_json(indent=2), mode=0o600)
 
-    def complete(self, recording: Recording, samples: int) -> Recording:
-        """Makes the audio file from the first ``samples`` of the spool, then the JSON.
-
-        Gives the recording with duration, size, sha256 and file filled in. Raises OSError or SpoolError. The spool
-        stays, for the caller to drop once the recording is known of.
-        """
-        target = self.audio_path(recording)
-        path = self.spool_path(recording.recording_id)
-        written = 0
-        with (
-            Spool(path, recording.channels) as spool,
-            Encoder(target, recording.sample_rate, recording.channels, samples) as encoder,
-        ):
-            while written < samples:
-                block = spool.block(written, min(BLOCK, samples - written))
-                if not len(block):
-                    break
-                encoder.write(block)
-                written += len(block)
-        finished = recording.model_copy(
-            update={
-                "duration": written / recording.sample_rate,
-                "size": target.stat().st_size,
-                "sha256": _sha256(target),
-                "file": target.name,
-            }
+    def begin(self, recording: Recording, samples: int = 0) -> Draft:
+        """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
+        encoder = Encoder(
+            self.audio_path(recording),
+            recording.sample_rate,
+            recording.channels,
+            samples,
+            tags=_tags(recording),
+            quality=self._quality,
         )
-        self.file(finished)
-        return finished
+        return Draft(Spool(self.spool_path(recording.recording_id), recording.channels), encoder)
+
+    def complete(self, recording: Recording, samples: int) -> Recording:
+        """Makes the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does. Raises
+        OSError or SpoolError. The spool stays, for the caller to drop once the recording is known of."""
+        draft = self.begin(recording, samples)
+        draft.complete(samples)
+        return self.conclude(recording, draft.position)
+
+    def conclude(self, recording: Recording, samples: int) -> Recording:
+        """Writes the JSON of a recording whose audio file of so many ``samples`` is in place; of none there is none.
+
+        Gives the recording with duration, size, sha256 and file filled in. Raises OSError.
+        """
+        if samples:
+            target = self.audio_path(recording)
+            recording = recording.model_copy(
+                update={
+                    "duration": samples / recording.sample_rate,
+                    "size": target.stat().st_size,
+                    "sha256": _sha256(target),
+                    "file": target.name,
+                }
+            )
+        self.file(recording)
+        return recording
+
+    def discard(self, recording: Recording) -> None:
+        """Removes what an earlier run may have encoded of a recording whose audio is lost."""
+        partial_path(self.audio_path(recording)).unlink(missing_ok=True)
 
     def file(self, recording: Recording) -> None:
         """Writes the recording's JSON into place."""
@@ -155,6 +167,17 @@ def write_whole(path: Path, text: str, *, mode: int = 0o640) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _tags(recording: Recording) -> Tags:
+    caller = f"{recording.caller_name} {recording.caller_number}".strip()
+    began = datetime.fromtimestamp(recording.start_time, UTC)
+    return Tags(
+        title=f"Call {recording.call_id}",
+        artist=caller,
+        date=f"{began:%Y-%m-%dT%H:%M:%SZ}",
+        comment=f"Recording {recording.recording_id}",
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -38,6 +38,16 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
     site: Site = field(default_factory=Site)
+    headers: list[dict[str, str]] = field(init=False)
+    """The headers of the caller's own in its INVITE, which the switch keeps as variables."""
+
+    def __post_init__(self) -> None:
+        beginning = "variable_sip_h_"
+        self.headers = [
+            {"name": name.removeprefix(beginning), "value": value}
+            for name, value in self.session.data.items()
+            if name.startswith(beginning)
+        ]
 
     @property
     def scopes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -51,8 +61,10 @@ class Call:
             "call": {
                 "call_id": self.session.uuid,
                 "node_id": identity.node_id,
+                "segment_id": self.session.uuid,
                 "project_id": identity.project_id,
                 "space_id": identity.space_id,
+                "headers": self.headers,
                 "from": caller,
                 "from_number": caller,
                 "from_name": data.get("Caller-Caller-ID-Name", ""),

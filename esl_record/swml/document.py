@@ -1,10 +1,9 @@
-"""An SWML document: its text made into sections of steps, and the folder it is looked up in."""
+"""An SWML document: its text made into sections of steps."""
 
-import re
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 from esl_record import yamltree
@@ -13,14 +12,10 @@ from esl_record.errors import DocumentError
 SIZE_LIMIT = 512 * 1024
 """Bytes a document may have, as SignalWire's."""
 
-NAME_LIMIT = 200
-"""Characters a document's name may have; a file name has 255 bytes."""
-
 VERSIONS = ("1.0.0",)
-SUFFIXES = (".yaml", ".yml", ".json")
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\Z")
-
+SHOWN = 80
+"""Characters of a name that a message shows."""
 
 Place = tuple[str | int, ...]
 """Where in a document's tree: keys and positions from its top."""
@@ -28,7 +23,7 @@ Place = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``{method: params}``, or a bare method name, whose ``params`` are an empty mapping.
+    """One step: ``{method: params}``, or a bare method name, whose ``params`` are an empty mapping, or None to return.
 
     ``blocks`` are the steps within it, by where they stand in ``params``.
     """
@@ -39,14 +34,16 @@ class Step:
     blocks: Mapping[Place, tuple["Step", ...]]
 
     def __str__(self) -> str:
-        section, *within = (part + 1 if isinstance(part, int) else part for part in self.place[1:])
-        return f"section {section}, step {' '.join(str(part) for part in within)}"
+        section, *within = (str(part + 1) if isinstance(part, int) else part[:SHOWN] for part in self.place[1:])
+        return f"section {section}, step {' '.join(within)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
     name: str
     sections: Mapping[str, tuple[Step, ...]]
+    checked: bool = False
+    """Whether it has been looked through for mistakes, and has none."""
 
     def steps(self) -> Iterator[Step]:
         """Every step of every section, those within others behind them."""
@@ -57,17 +54,23 @@ class Document:
             waiting += [inner for block in reversed(list(step.blocks.values())) for inner in reversed(block)]
 
 
+def is_url(name: str) -> bool:
+    """Whether ``name`` means a document of a web server."""
+    return name.lower().startswith(("http://", "https://"))
+
+
 def parse(text: str, name: str) -> Document:
     """The document written in ``text``, YAML or JSON. Raises DocumentError with the contract's code."""
     try:
-        tree = yamltree.read(text)
+        tree = _plain(yamltree.read(text))
     except yamltree.TreeError as error:
         raise DocumentError("relay_script_parse_error", f"{name}: {error}") from None
     if not isinstance(tree, dict):
         raise DocumentError("relay_script_parse_error", f"{name}: a mapping with version and sections is wanted")
-    if str(tree.get("version", "")) not in VERSIONS:
+    if tree.get("version", VERSIONS[-1]) not in VERSIONS:
         raise DocumentError(
-            "relay_script_version_invalid", f"{name}: version {tree.get('version')!r}: must be {' or '.join(VERSIONS)}"
+            "relay_script_version_invalid",
+            f"{name}: version {str(tree['version'])[:80]!r}: must be {' or '.join(VERSIONS)}",
         )
     sections = tree.get("sections")
     if not isinstance(sections, dict):
@@ -76,8 +79,29 @@ def parse(text: str, name: str) -> Document:
         raise DocumentError("relay_script_main_section_missing", f"{name}: it has no section main")
     for section, steps in sections.items():
         if not isinstance(steps, list):
-            raise DocumentError("relay_script_section_code_missing", f"{name}: section {section} is no list of steps")
-    return Document(name, {str(key): _steps(name, ("sections", str(key)), steps) for key, steps in sections.items()})
+            shown = section[:SHOWN]
+            raise DocumentError("relay_script_section_code_missing", f"{name}: section {shown} is no list of steps")
+    return Document(name, {key: _steps(name, ("sections", key), steps) for key, steps in sections.items()})
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON has it, with text for keys and for dates. Raises TreeError."""
+    if isinstance(value, dict):
+        return {_key(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        # Halves of a character can be put on no wire.
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise yamltree.TreeError("a value of a type that JSON does not have")
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else json.dumps(key)
 
 
 def _steps(name: str, place: Place, steps: list[Any]) -> tuple[Step, ...]:
@@ -86,16 +110,30 @@ def _steps(name: str, place: Place, steps: list[Any]) -> tuple[Step, ...]:
 
 def _step(name: str, place: Place, step: Any) -> Step:
     if isinstance(step, str):
-        return Step(place, step, {}, {})
+        return Step(place, step, _nothing(step), {})
     if isinstance(step, dict) and len(step) == 1:
         ((method, params),) = step.items()
-        given = {} if params is None else params
-        blocks = {at: _steps(name, (*place, str(method), *at), steps) for at, steps in _blocks(str(method), given)}
-        return Step(place, str(method), given, blocks)
+        given = _nothing(method) if params is None else _merged(params) if method == "transfer" else params
+        blocks = {at: _steps(name, (*place, method, *at), steps) for at, steps in _blocks(method, given)}
+        return Step(place, method, given, blocks)
     raise DocumentError(
         "relay_script_parse_error",
         f"{name}: {Step(place, '', {}, {})}: a method name or one `method: parameters` is wanted",
     )
+
+
+def _nothing(method: str) -> Any:
+    """What stands where a step says nothing more than ``method``."""
+    return None if method == "return" else {}
+
+
+def _merged(params: Any) -> Any:
+    """``transfer``'s parameters where they are as in the reference's example: lists of mappings of one key each."""
+    if isinstance(params, list) and all(isinstance(one, dict) and len(one) == 1 for one in params):
+        params = {name: value for one in params for name, value in one.items()}
+    if isinstance(params, dict) and isinstance(params.get("params"), list):
+        return {**params, "params": _merged(params["params"])}
+    return params
 
 
 def _blocks(method: str, params: Any) -> Iterator[tuple[Place, list[Any]]]:
@@ -104,7 +142,7 @@ def _blocks(method: str, params: Any) -> Iterator[tuple[Place, list[Any]]]:
         yield from _branches((), params)
     elif method == "switch":
         yield from _cases((), params)
-    elif method == "execute" and isinstance(params, dict):
+    elif method in ("execute", "connect") and isinstance(params, dict):
         if isinstance(params.get("on_return"), list):
             yield ("on_return",), params["on_return"]
         yield from _branches(("result",), params.get("result"))
@@ -124,52 +162,6 @@ def _cases(place: Place, choice: Any) -> Iterator[tuple[Place, list[Any]]]:
     cases = choice.get("case")
     for value, steps in cases.items() if isinstance(cases, dict) else ():
         if isinstance(steps, list):
-            yield (*place, "case", str(value)), steps
+            yield (*place, "case", value), steps
     if isinstance(choice.get("default"), list):
         yield (*place, "default"), choice["default"]
-
-
-class Library:
-    """Finds documents by the path of the ``socket`` action: in ``folder``, else among those built in."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-
-    def load(self, path: str) -> Document:
-        """The document named ``path``. Raises DocumentError; it names where it was looked for."""
-        if not _NAME.match(path) or ".." in path or len(path) > NAME_LIMIT:
-            raise DocumentError(
-                "relay_script_parse_error",
-                f"no document named {path[:80]!r}: name one after the port, as in `socket 127.0.0.1:8084/voicemail`",
-            )
-        text = self._text(path)
-        if text is None:
-            looked = f"in {self.folder} or " if self.folder else ""
-            raise DocumentError(
-                "relay_script_parse_error",
-                f"no document {path}: not {looked}among the built-in {', '.join(built_in())}",
-            )
-        if len(text) > SIZE_LIMIT:
-            raise DocumentError("relay_script_parse_error", f"{path}: larger than {SIZE_LIMIT} bytes")
-        try:
-            return parse(text.decode(), path)
-        except UnicodeDecodeError:
-            raise DocumentError("relay_script_parse_error", f"{path}: is no UTF-8 text") from None
-
-    def _text(self, path: str) -> bytes | None:
-        for suffix in ("", *SUFFIXES) if Path(path).suffix in SUFFIXES else SUFFIXES:
-            if self.folder is not None and (found := self.folder / f"{path}{suffix}").is_file():
-                try:
-                    with found.open("rb") as file:
-                        return file.read(SIZE_LIMIT + 1)
-                except OSError as error:
-                    raise DocumentError("relay_script_parse_error", f"{found}: {error.strerror}") from error
-        if path in built_in():
-            return resources.files(__package__).joinpath("documents", f"{path}.yaml").read_bytes()
-        return None
-
-
-def built_in() -> list[str]:
-    """Names of the documents that come with the package."""
-    folder = resources.files(__package__).joinpath("documents")
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))

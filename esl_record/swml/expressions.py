@@ -8,11 +8,20 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+from esl_record.errors import DocumentError
 from esl_record.swml import javascript
 
+LARGEST = 1 << 20
+"""Characters a value may have; each value within it counts for sixteen, each reference in a step for a thousand."""
+
+DEEPEST = 100
+"""Values within values."""
+
 _OPENING = re.compile(r"[$%]\{")
-_PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*\Z")
-_STEP = re.compile(r"\w+")
+# A header's name is the one part of a path with hyphens; where a digit follows the first, JavaScript subtracts.
+_HEADER = r"(?:vars\.)?request_response_headers\.\w+-[A-Za-z][\w-]*"
+_PATH = re.compile(rf"(?:{_HEADER}|[A-Za-z_]\w*(?:\.\w+|\[\d+\])*)\Z")
+_STEP = re.compile(r"[\w-]+")
 
 SCOPES = ("vars", "envs", "call", "params")
 SEARCHED = ("vars", "envs", "call")
@@ -26,7 +35,7 @@ _TOKEN = re.compile(
     | (?P<open> [$%]?\{ ) | (?P<word> (?:\w|\$(?!\{))+ ) | (?P<mark> . )""",
     re.DOTALL | re.VERBOSE,
 )
-_REGEXP = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\[\\\n])+/")
+_REGEXP = re.compile(r"/(?!\*)(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\[\\\n])+/")
 _TEMPLATE = re.compile(r"(?:\\.|\$(?!\{)|[^\\`$])*(?P<end>`|\$\{)", re.DOTALL)
 _BRACE = re.compile(r"[{}]")
 _PLAIN, _BACKTICK = -1, -2
@@ -42,15 +51,69 @@ def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
     """``value`` with every reference in its strings replaced, mappings and lists gone through.
 
     A string that is one reference and nothing else becomes what it refers to, of whatever type; a path without a
-    value is the empty string. Raises DocumentError for JavaScript that gives no value.
+    value is the empty string. Raises DocumentError for JavaScript that gives no value, and for too large a value.
     """
+    return _substituted(value, scopes, _Room())
+
+
+def limit(value: Any) -> None:
+    """Raises DocumentError where ``value`` is too large: twice itself in each round of a loop, it would fill memory."""
+    _Room().take(value)
+
+
+class _Room:
+    """What is left of LARGEST."""
+
+    def __init__(self) -> None:
+        self._left = LARGEST
+
+    def spend(self, characters: int) -> None:
+        self._left -= characters
+        if self._left < 0:
+            raise _too_large()
+
+    def take(self, value: Any) -> None:
+        level = [value]
+        for _ in range(DEEPEST):
+            within: list[Any] = []
+            for item in level:
+                if isinstance(item, str):
+                    self.spend(16 + len(item))
+                elif isinstance(item, Mapping):
+                    self.spend(16 + 16 * len(item) + sum(map(len, item)))
+                    within += item.values()
+                elif isinstance(item, list):
+                    self.spend(16 + 16 * len(item))
+                    within += item
+            if not within:
+                return
+            level = within
+        raise _too_large()
+
+
+def _too_large() -> DocumentError:
+    return DocumentError(
+        "relay_script_method_parameter_invalid_value",
+        f"a value of more than {LARGEST} characters, or {DEEPEST} values within each other",
+    )
+
+
+def _substituted(value: Any, scopes: Mapping[str, Mapping[str, Any]], room: _Room) -> Any:
     if isinstance(value, str):
-        parts = list(_parts(value, scopes))
-        return parts[0] if len(parts) == 1 else "".join(text_of(part) for part in parts)
+        parts = list(_stretches(value))
+        if len(parts) == 1:
+            whole = _part(*parts[0], scopes, room)
+            room.take(whole)
+            return whole
+        texts = []
+        for part in parts:
+            texts.append(text_of(_part(*part, scopes, room)))
+            room.take(texts[-1])
+        return "".join(texts)
     if isinstance(value, Mapping):
-        return {key: substitute(item, scopes) for key, item in value.items()}
+        return {key: _substituted(item, scopes, room) for key, item in value.items()}
     if isinstance(value, list):
-        return [substitute(item, scopes) for item in value]
+        return [_substituted(item, scopes, room) for item in value]
     return value
 
 
@@ -134,17 +197,24 @@ def _true(value: Any) -> bool:
     return isinstance(value, Mapping | list) or bool(value)
 
 
-def _parts(text: str, scopes: Mapping[str, Mapping[str, Any]]) -> Iterator[Any]:
-    """The stretches of ``text`` between references, and what the references stand for."""
-    for is_reference, part in _stretches(text):
-        yield resolve(part[2:-1], scopes) if is_reference else part
+def _part(is_reference: bool, text: str, scopes: Mapping[str, Mapping[str, Any]], room: _Room) -> Any:
+    """A stretch of text, or what it stands for."""
+    if not is_reference:
+        return text
+    room.spend(1000)
+    return resolve(text[2:-1], scopes)
 
 
 def _stretches(text: str) -> Iterator[tuple[bool, str]]:
     """``text`` in pieces, and for each whether it is a reference."""
-    at = 0
+    at, is_javascript = 0, True
     while opening := _OPENING.search(text, at):
-        closing = _closing(text, opening.end())
+        closing = _closing(text, opening.end()) if is_javascript else -1
+        if closing < 0:
+            # A quote without its pair, perhaps: braces alone tell what is to be refused, and what follows is refused
+            # with it, so that it need not be read to its end again and again.
+            is_javascript = False
+            closing = _closing_brace(text, opening.end())
         if closing < 0:
             break
         if opening.start() > at:
@@ -156,11 +226,11 @@ def _stretches(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the brace opened before ``start`` closes, -1 if nowhere."""
-    for kind, at, _ in _scan(text, start):
-        if kind == "end":
-            return at
-    # No JavaScript then, a quote without its pair perhaps: braces alone tell what is to be refused.
+    """Where the brace opened before ``start`` closes, -1 if nowhere in JavaScript."""
+    return next((at for kind, at, _ in _scan(text, start) if kind == "end"), -1)
+
+
+def _closing_brace(text: str, start: int) -> int:
     depth = 1
     for brace in _BRACE.finditer(text, start):
         depth += 1 if brace[0] == "{" else -1

@@ -1,4 +1,4 @@
-"""The recordings of a live call as a document makes and ends them."""
+"""The recordings of a live call as a document or a handler makes and ends them."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from esl_record.errors import CallGone
 from esl_record.live import LiveCall
 from esl_record.recording.machine import State
 from esl_record.recording.params import RecordParams
+from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
 
 
@@ -34,10 +35,30 @@ class CallRecordings:
         return recording, self._url(recording) if recording.file else ""
 
     def start(self, params: RecordParams) -> str:
+        recording = self.begin(params).recording
+        return "" if recording.state is State.ERROR else self._url(recording)
+
+    def begin(self, params: RecordParams) -> Recorder:
+        """As ``start``, for whoever wants more of it than its URL."""
         recorder = self._live.start(params)
         recorder.begun.wait(self._patience)
-        recording = recorder.recording
-        return "" if recording.state is State.ERROR else self._url(recording)
+        return recorder
+
+    def running(self, recorder: Recorder) -> bool:
+        """Whether a recording in the background is not complete yet."""
+        return self._live.running(recorder)
+
+    def wait(self, recorder: Recorder, timeout: float | None) -> None:
+        """Waits, up to ``timeout`` seconds, until it is."""
+        self._live.wait(recorder, timeout)
+
+    def end(self) -> None:
+        """Ends all of the call's recordings."""
+        self._live.end(self._patience)
+
+    def url(self, recording: Recording) -> str:
+        """Where its audio is had, or will be while it runs."""
+        return self._url(recording) if recording.file or not recording.state.final else ""
 
     def stop(self, control_id: str | None) -> bool:
         background = self._live.background

@@ -2,20 +2,32 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
 
-from esl_record.errors import CommandRefused, DocumentError
+from esl_record.errors import CommandRefused, DocumentError, WebError
 from esl_record.recording.params import ParameterError, validated
 from esl_record.swml.call import Call
 from esl_record.swml.check import check
-from esl_record.swml.document import Document, Place, Step, parse
+from esl_record.swml.document import Document, Place, Step, is_url
 from esl_record.swml.expressions import condition, resolve, substitute, text_of
+from esl_record.swml.fetching import fetched
+from esl_record.swml.library import Library
 from esl_record.swml.methods import METHODS
-from esl_record.swml.methods.flow import CondParams, ExecuteParams, GotoParams, SwitchParams, TransferParams
+from esl_record.swml.methods.destinations import ConnectParams
+from esl_record.swml.methods.flow import (
+    Branch,
+    ChoiceParams,
+    CondParams,
+    ExecuteParams,
+    GotoParams,
+    SwitchParams,
+    TransferParams,
+)
 from esl_record.swml.methods.parameters import Method
+from esl_record.swml.reading import read
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +40,15 @@ STEPS = 50_000
 """Steps a call may take: more is a loop nobody meant."""
 
 
+def start(name: str, library: Library, call: Call) -> None:
+    """Runs the document ``name``, a URL or one of ``library``. Raises as ``run``."""
+    try:
+        document = fetched(call, name, {}) if is_url(name) else library.load(name)
+    except WebError as error:
+        raise DocumentError("relay_script_parse_error", str(error)) from error
+    run(document, call)
+
+
 def run(document: Document, call: Call) -> None:
     """Runs section ``main`` and hangs up at its end, as SWML does.
 
@@ -35,12 +56,14 @@ def run(document: Document, call: Call) -> None:
     first step where the document itself is wrong; CallGone when the caller hangs up.
     """
     try:
-        check(document)
-        _Run(document, call).main()
+        _Run(check(document), call).main()
     except DocumentError as error:
         call.vars["script_error"] = error.code
         raise
-    call.session.hangup()
+    try:
+        call.session.hangup()
+    except CommandRefused as error:
+        raise DocumentError("relay_script_method_execute_failed", f"{document.name}, at its end: {error}") from error
 
 
 class _Run:
@@ -106,7 +129,7 @@ class _Run:
             raise
         except ParameterError as error:
             self._fail(step, f"relay_script_method_parameter_{error.code}", error)
-        except CommandRefused as error:
+        except (CommandRefused, WebError) as error:
             self._fail(step, "relay_script_method_execute_failed", error)
         except DocumentError as error:
             if error.placed:
@@ -125,14 +148,16 @@ class _Run:
             case GotoParams():
                 self._goto(step, params, frame)
             case CondParams():
-                self._cond(step, params, (), frame)
+                self._cond(step, params.branches, (), frame)
             case SwitchParams():
                 value = resolve(params.variable, self._call.scopes)
                 self._switch(step, value, params.case, (), frame)
             case ExecuteParams():
                 self._execute(step, params, frame)
+            case ConnectParams():
+                self._connect(step, method, params, frame)
             case TransferParams():
-                document, section = self._destination(params.dest)
+                document, section = self._destination(params.dest, params.params)
                 raise _Transfer(document, section, params.params)
             case _ if step.method == "return":
                 raise _Return(getattr(params, "value", None))
@@ -142,12 +167,16 @@ class _Run:
     def _given(self, step: Step, method: Method[Any]) -> Mapping[str, Any]:
         """The step's parameters with every reference replaced, once: what comes of one is not looked into again."""
         if isinstance(step.params, Mapping) and not method.whole:
-            return {
-                name: value if name in method.unread else substitute(value, self._call.scopes)
-                for name, value in method.mapping(step.params).items()
-            }
-        read = step.params if method.short in method.unread else substitute(step.params, self._call.scopes)
-        return method.mapping(read)
+            given = method.mapping(step.params)
+            replaced = {name: value for name, value in given.items() if name not in method.unread}
+            return {**given, **substitute(replaced, self._call.scopes)}
+        if method.short in method.unread:
+            return method.mapping(step.params)
+        given = method.mapping(substitute(step.params, self._call.scopes))
+        for name in () if method.whole else given.keys() & method.unread:
+            # No steps were made of what a variable holds.
+            raise ParameterError(f"{method.name}: {name} must stand in the document, not in a variable")
+        return given
 
     def _goto(self, step: Step, params: GotoParams, frame: "_Frame") -> None:
         if frame.jumps[step.place] >= params.max:
@@ -156,13 +185,13 @@ class _Run:
             frame.jumps[step.place] += 1
             raise _Jump(step, params.label)
 
-    def _cond(self, step: Step, params: CondParams, at: Place, frame: "_Frame") -> None:
-        for number, branch in enumerate(params.branches):
-            if branch.when is None or condition(branch.when, self._call.scopes):
-                self._block(step.blocks[(*at, number, "else" if branch.when is None else "then")], frame)
+    def _cond(self, step: Step, branches: Sequence[Branch], at: Place, frame: "_Frame") -> None:
+        for number, branch in enumerate(branches):
+            if branch.when is not None and condition(branch.when, self._call.scopes):
+                self._block(step.blocks[(*at, number, "then")], frame)
                 return
-        for number, branch in enumerate(params.branches):
-            if branch.when is not None and branch.else_ is not None:
+        for number, branch in enumerate(branches):
+            if branch.else_ is not None:
                 self._block(step.blocks[(*at, number, "else")], frame)
                 return
 
@@ -175,7 +204,7 @@ class _Run:
         call, before = self._call, (self._document, self._call.params)
         if self._depth >= DEEPEST:
             raise DocumentError("relay_script_nested_too_deep", f"execute: more than {DEEPEST} within each other")
-        self._document, section = self._destination(params.dest)
+        self._document, section = self._destination(params.dest, params.params)
         call.params, value = params.params, None
         self._depth += 1
         try:
@@ -188,20 +217,34 @@ class _Run:
         call.vars["return_value"] = value
         if params.on_return is not None:
             self._block(step.blocks[("on_return",)], frame)
-        if isinstance(params.result, list):
-            branches = validated(CondParams, "execute", {"branches": params.result})
-            self._cond(step, branches, ("result",), frame)
-        elif params.result is not None:
-            self._switch(step, value, params.result.get("case", {}), ("result",), frame)
+        self._result(step, params.result, value, frame)
 
-    def _destination(self, dest: str) -> tuple[Document, str]:
-        """The document and section ``dest`` names: a section of this one, or a document written as JSON."""
+    def _connect(self, step: Step, method: Method[Any], params: ConnectParams, frame: "_Frame") -> None:
+        method.run(self._call, params)
+        result, dest = self._call.vars["connect_result"], params.transfer_after_bridge
+        self._result(step, params.result, result, frame)
+        if result == "connected" and dest is not None:
+            # What a document written as JSON refers to is its own.
+            dest = dest if dest.lstrip().startswith("{") else text_of(substitute(dest, self._call.scopes))
+            document, section = self._destination(dest, {})
+            raise _Transfer(document, section, {})
+
+    def _result(self, step: Step, result: ChoiceParams | list[Branch] | None, value: Any, frame: "_Frame") -> None:
+        if isinstance(result, list):
+            self._cond(step, result, ("result",), frame)
+        elif result is not None:
+            value = value if result.variable is None else resolve(result.variable, self._call.scopes)
+            self._switch(step, value, result.case, ("result",), frame)
+
+    def _destination(self, dest: str, params: Mapping[str, Any]) -> tuple[Document, str]:
+        """The document and section ``dest`` names: a section of this one, a document written as JSON, or a URL that
+        gives one for ``params``."""
         if dest in self._document.sections:
             return self._document, dest
         if dest.lstrip().startswith("{"):
-            document = parse(dest, f"{self._document.name} (inline)")
-            check(document)
-            return document, "main"
+            return read(dest.encode(errors="replace"), f"{self._document.name} (inline)"), "main"
+        if is_url(dest):
+            return fetched(self._call, dest, params), "main"
         raise DocumentError(
             "relay_script_method_parameter_invalid_value", f"dest = {dest[:80]!r}: there is no such section"
         )

@@ -23,7 +23,7 @@ class Web(Protocol):
     """What a document may reach by http."""
 
     def document(self, url: str, payload: Mapping[str, Any]) -> "Document":
-        """The document a server gives for ``payload``. Raises DocumentError."""
+        """The document a server gives for ``payload``, checked. Raises DocumentError for what is none, WebError."""
 
     def request(
         self,

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 from disks import disk_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from esl_record.audio.encoder import Encoder
+from esl_record.audio.formats import FORMATS
 
 
 def noise(samples: int, channels: int = 1) -> NDArray[np.int16]:
@@ -33,8 +34,13 @@ def descriptors() -> int:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def wav(tmp_path: Path) -> Path:
     return tmp_path / "a" / "b.wav"
+
+
+@pytest.fixture(params=FORMATS)
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return tmp_path / "a" / f"b.{request.param}"
 
 
 def here(path: Path) -> list[str]:
@@ -43,16 +49,17 @@ def here(path: Path) -> list[str]:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_file_holds_its_blocks_bit_for_bit(path: Path, rate: int, channels: int) -> None:
+def test_a_wav_holds_its_blocks_bit_for_bit(wav: Path, rate: int, channels: int) -> None:
     blocks = [noise(160, channels), noise(1, channels), noise(70_000, channels)]
-    with Encoder(path, rate, channels) as encoder:
+    with Encoder(wav, rate, channels) as encoder:
         for block in blocks:
             encoder.write(block)
-    assert frames(path) == (b"".join(block.astype("<i2").tobytes() for block in blocks), rate, channels, 2)
-    assert path.stat().st_size == 44 + sum(block.nbytes for block in blocks)
-    assert here(path) == ["b.wav"]
+    assert frames(wav) == (b"".join(block.astype("<i2").tobytes() for block in blocks), rate, channels, 2)
+    assert wav.stat().st_size == 44 + sum(block.nbytes for block in blocks)
+    assert here(wav) == ["b.wav"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 500), max_size=8), st.sampled_from([1, 2]))
 def test_blocks_of_any_size_add_up(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], channels: int) -> None:
     path = tmp_path_factory.getbasetemp() / "blocks.wav"
@@ -123,17 +130,30 @@ def encode(path: Path, blocks: int) -> None:
 
 
 @pytest.mark.parametrize("room", [*range(0, 50, 7), 83, 84, 85, 123, 124, 125, 243])
-def test_a_full_disk_leaves_nothing_wherever_it_is_full(path: Path, room: int) -> None:
+def test_a_full_disk_leaves_nothing_wherever_it_is_full(wav: Path, room: int) -> None:
     before = descriptors()
     with disk_of(room), pytest.raises(OSError, match=r"b\.wav"):
-        encode(path, 5)
-    assert (here(path), descriptors()) == ([], before)
+        encode(wav, 5)
+    assert (here(wav), descriptors()) == ([], before)
 
 
-def test_a_disk_with_just_enough_room_holds_the_file(path: Path) -> None:
+@pytest.mark.parametrize("lacking", [1, 2, 30, 130, 300, 600])
+def test_not_a_byte_of_any_format_may_be_missing(path: Path, lacking: int) -> None:
+    encode(path, 100)
+    whole = path.stat().st_size
+    path.unlink()
+    with disk_of(whole - lacking), pytest.raises(OSError, match="not all of it could be written: File too large"):
+        encode(path, 100)
+    assert here(path) == []
+    with disk_of(whole):
+        encode(path, 100)
+    assert path.stat().st_size == whole
+
+
+def test_a_disk_with_just_enough_room_holds_the_file(wav: Path) -> None:
     with disk_of(244):
-        encode(path, 5)
-    assert frames(path)[0] == noise(20).tobytes() * 5
+        encode(wav, 5)
+    assert frames(wav)[0] == noise(20).tobytes() * 5
 
 
 def test_a_full_disk_leaves_the_file_of_that_name_as_it_was(path: Path) -> None:
@@ -141,7 +161,7 @@ def test_a_full_disk_leaves_the_file_of_that_name_as_it_was(path: Path) -> None:
     old = path.read_bytes()
     with disk_of(100), pytest.raises(OSError, match="not all of it"):
         encode(path, 5)
-    assert (here(path), path.read_bytes()) == (["b.wav"], old)
+    assert (here(path), path.read_bytes()) == ([path.name], old)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +176,7 @@ def test_a_full_disk_leaves_the_file_of_that_name_as_it_was(path: Path) -> None:
     ids=["fsync", "rename", "short write", "write", "header"],
 )
 def test_a_step_that_fails_leaves_nothing(
-    path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception
+    wav: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exception
 ) -> None:
     def failing(*_: object, **__: object) -> None:
         raise error
@@ -164,17 +184,17 @@ def test_a_step_that_fails_leaves_nothing(
     before = descriptors()
     monkeypatch.setattr(owner, name, failing)
     with pytest.raises(OSError, match=r"\w"):
-        encode(path, 2)
+        encode(wav, 2)
     monkeypatch.undo()
-    assert (here(path), descriptors()) == ([], before)
+    assert (here(wav), descriptors()) == ([], before)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(0, 1), (-8000, 1), (8000, 0), (8000, -1), (8000, 5000)])
-def test_what_no_wav_can_be_is_refused_with_nothing_left(path: Path, rate: int, channels: int) -> None:
+def test_what_no_wav_can_be_is_refused_with_nothing_left(wav: Path, rate: int, channels: int) -> None:
     before = descriptors()
     with pytest.raises(OSError, match=r"b\.wav"):
-        Encoder(path, rate, channels)
-    assert (here(path), descriptors()) == ([], before)
+        Encoder(wav, rate, channels)
+    assert (here(wav), descriptors()) == ([], before)
 
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
@@ -188,14 +208,16 @@ def test_a_directory_of_that_name_is_refused_and_stays(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         encode(path, 1)
-    assert (here(path), path.is_dir()) == (["b.wav"], True)
+    assert (here(path), path.is_dir()) == ([path.name], True)
 
 
 def test_what_an_earlier_run_left_half_written_is_written_over(path: Path) -> None:
-    path.parent.mkdir()
-    path.with_name(".b.wav.part").write_bytes(b"\xff" * 100_000)
     encode(path, 1)
-    assert (here(path), frames(path)[0]) == (["b.wav"], noise(20).tobytes())
+    whole = path.read_bytes()
+    path.unlink()
+    path.with_name(f".{path.name}.part").write_bytes(b"\xff" * 100_000)
+    encode(path, 1)
+    assert (here(path), path.read_bytes()) == ([path.name], whole)
 
 
 @pytest.mark.parametrize(("samples", "head"), [(2**31 - 2**16, b"RIFF"), (2**31, b"RF64"), (2**40, b"RF64")])

@@ -30,7 +30,7 @@ def test_a_call_and_what_is_recorded_of_it(site: Site) -> None:
                 "state": "paused",
                 "duration": 1.5,
                 "started_at": "2024-01-02T03:04:05.250000Z",
-                "format": "wav",
+                "format": "mp3",
                 "direction": "both",
                 "stereo": True,
             }

@@ -60,6 +60,8 @@ GOOD = [
     ("beep: true", True),
     ("beep: 'TRUE'", True),
     ("format: wav", Format.WAV),
+    ("format: mp3", Format.MP3),
+    ("format: mp4", Format.MP4),
     ("direction: speak", Direction.SPEAK),
     ("direction: listen", Direction.LISTEN),
     ("direction: both", Direction.BOTH),
@@ -113,6 +115,8 @@ BAD_NUMBERS = [
     "5s",
     "'0x10'",
     "'1,5'",
+    "'1_0'",
+    "'\u0665'",
     "[5]",
     "{a: 5}",
     "~",
@@ -133,8 +137,6 @@ BAD = [
     ("format: 5", "wav"),
     ("format: ~", "wav"),
     ("format: [wav]", "wav"),
-    ("format: mp3", "wav"),
-    ("format: mp4", "wav"),
     ("direction: up", "'speak', 'listen' or 'both'"),
     ("direction: ''", "'speak', 'listen' or 'both'"),
     ("direction: [speak]", "'speak', 'listen' or 'both'"),
@@ -183,11 +185,6 @@ def test_every_parameter_has_good_and_bad_values_here() -> None:
     names = set(RecordParams.model_fields)
     assert {next(iter(given_as(text))) for text, _ in GOOD} == names
     assert {next(iter(given_as(text))) for text, _ in BAD} == names
-
-
-@pytest.mark.parametrize("format", ["mp3", "mp4"])
-def test_a_format_of_the_contract_that_cannot_be_written_yet_is_refused_in_so_many_words(format: str) -> None:
-    assert complaint(format=format) == f"record: format = {format!r}: this version writes wav only"
 
 
 @pytest.mark.parametrize("name", ["volume", "Stereo", "max-length", "samples", "model_config", "__class__"])

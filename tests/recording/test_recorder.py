@@ -25,6 +25,7 @@ from esl_record.audio.spool import Spool
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
+from esl_record.recording.encoding import Encodings
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recorder import BEEP, Recorder, summary, tap_variables
@@ -182,6 +183,9 @@ class Bench:
         self.storage = Storage(folder / "data")
         self.storage.prepare()
         self.engine = Engine()
+        self.encodings = Encodings(self.storage)
+        self.certain = 0
+        """Samples that were certain to be in the file at any time."""
         self.session = FakeSession()
         self.told: list[tuple[Recording, PauseBehavior | None]] = []
         """What has been told, in order."""
@@ -193,6 +197,7 @@ class Bench:
             Party(call_id="c1", caller_number="15551230001"),
             RecordParams(**params),
             self._tell,
+            self.encodings,
             stall_timeout=stall_timeout,
             clock=lambda: START,
         )
@@ -224,6 +229,9 @@ class Bench:
     def tick(self) -> None:
         self.engine.tick()
         gevent.idle()
+        self.encodings.advance()
+        if self.recorder.track is not None:
+            self.certain = max(self.certain, self.recorder._certain())
 
     def press(self, digits: str) -> None:
         self.session.press(digits)
@@ -409,8 +417,9 @@ def test_the_outcome_does_not_depend_on_how_often_it_is_looked_at(bench: Make, s
     running.hear(said(1.5, lead=0.5, trail=3.0), step)
     usual = bench(end_silence_timeout=1.0).begin()
     usual.hear(said(1.5, lead=0.5, trail=3.0))
-    for fact in ("state", "end_reason", "duration", "sha256", "speech"):
+    for fact in ("state", "end_reason", "duration", "speech"):
         assert getattr(running.result(), fact) == getattr(usual.result(), fact)
+    assert np.array_equal(running.samples(), usual.samples())
 
 
 def test_a_hang_up_before_a_word_is_no_input(bench: Make) -> None:
@@ -760,6 +769,56 @@ def test_half_a_sample_at_the_end_is_no_sample(bench: Make) -> None:
 # ---- what comes of it
 
 
+@pytest.mark.parametrize("format", ["wav", "mp3", "mp4"])
+@pytest.mark.parametrize("stereo", [False, True], ids=["mono", "stereo"])
+def test_it_is_encoded_while_the_call_runs(bench: Make, format: str, stereo: bool) -> None:
+    running = bench(**NO_LIMITS, format=format, stereo=stereo).begin()
+    running.hear(said(1.0))
+    (part,) = running.kept()
+    assert (part.name[0], part.suffixes) == (".", [f".{format}", ".part"])
+    encoding = running.recorder._encoding
+    assert encoding is not None
+    assert encoding._draft is not None
+    assert RATE * 0.8 < encoding._draft.position < RATE
+    running.press("#")
+    recording = running.result()
+    assert (recording.duration, recording.file[-4:]) == (1.0, f".{format}")
+    document = running.storage.document_path(recording)
+    assert running.kept() == sorted([document, document.with_suffix(f".{format}")])
+    assert running.spooled() == []
+
+
+def test_what_is_told_late_to_have_ended_it_has_not_been_encoded(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+    """A voice is told to have ended a moment after it has, when a digit may have said that the call goes on."""
+    running = bench(end_silence_timeout=0.001, format="mp3").begin()
+    heard = said(1.5, lead=0.5, trail=1.0)
+    for at in range(0, len(heard), 160):
+        running.hear(heard[at : at + 160])
+        running.press("5")
+    recording = running.result()
+    assert recording.end_reason is EndReason.END_SILENCE
+    assert 0 < running.certain <= len(running.samples())
+    assert "anew" not in caplog.text
+
+
+def test_a_rate_the_format_cannot_hold_is_told_before_the_tap_runs(bench: Make) -> None:
+    running = bench(format="mp3")
+    running.session.rate = "96000"
+    recording = running.begin().result()
+    assert recording.state is State.ERROR
+    assert "mp3 cannot hold 96000 Hz; what it can is 8000, 11025" in recording.error
+    assert not any(line.startswith("start") for line in running.session.said)
+
+
+def test_a_recording_whose_greenlet_is_killed_leaves_its_spool_and_no_part(bench: Make) -> None:
+    running = bench(**NO_LIMITS, format="mp3").begin()
+    running.hear(said(1.0))
+    assert len(running.kept()) == 1
+    running.close()
+    assert running.kept() == []
+    assert running.spooled() == [".json", ".raw"]
+
+
 def test_a_finished_recording_is_a_wav_and_a_json_and_no_spool(bench: Make) -> None:
     running = bench(control_id="k1").begin()
     terminator(running)
@@ -1069,7 +1128,7 @@ def test_a_spool_that_was_never_there_is_an_error(bench: Make) -> None:
 
 def test_a_spool_that_vanishes_is_an_error_that_names_it(bench: Make) -> None:
     running = bench().begin()
-    running.hear(said(1.0))
+    running.hear(said(0.1))
     running.session.path.unlink()
     running.press("#")
     recording = running.result()
@@ -1237,12 +1296,13 @@ ANY_PARAMS = st.fixed_dictionaries(
     {
         "terminators": st.sampled_from(["", "#", "*#"]),
         "initial_timeout": st.sampled_from([0, 0.3]),
-        "end_silence_timeout": st.sampled_from([0, 0.2]),
+        "end_silence_timeout": st.sampled_from([0, 0.02, 0.2]),
         "max_length": st.sampled_from([0, 0.51]),
         "stereo": st.booleans(),
+        "format": st.sampled_from(["wav", "mp3"]),
     }
 )
-ANYTHING = {"terminators": "#", "initial_timeout": 0, "end_silence_timeout": 0, "max_length": 0, "stereo": False}
+ANYTHING = {**NO_LIMITS, "terminators": "#", "max_length": 0, "stereo": False, "format": "wav"}
 
 
 def happen(bench: Bench, what: str, value: Any) -> None:
@@ -1312,6 +1372,7 @@ def check(bench: Bench, recording: Recording, params: dict[str, Any]) -> None:
     assert Recording.model_validate_json(document.read_bytes()) == recording
     assert bench.kept() == [document, *([document.with_name(recording.file)] if recording.file else [])]
     frames = len(bench.samples()) if recording.file else 0
+    assert bench.certain <= frames
     assert frames == round(recording.duration * RATE)
     masked = sum(pause.end - pause.start for pause in recording.pauses)
     if params["max_length"]:

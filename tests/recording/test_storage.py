@@ -17,10 +17,11 @@ import soundfile
 from disks import disk_of
 
 from esl_record.errors import SpoolError
+from esl_record.recording.draft import BLOCK
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
-from esl_record.recording.storage import BLOCK, Storage, write_whole
+from esl_record.recording.storage import Storage, write_whole
 
 START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
 PLACE = "2024/01/02/030405-"

@@ -1,17 +1,22 @@
-"""answer, hangup, sleep and set: what they tell the switch, and what they refuse."""
+"""answer, hangup, sleep, send_digits and set: what they tell the switch, and what they refuse."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
 
 import pytest
+from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused
 from esl_record.esl.session import Session
+from esl_record.esl.wire import Event
 from esl_record.recording.machine import State
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.recording import Party, Recording
+from esl_record.status.event import Identity
 from esl_record.swml.call import Call
 from esl_record.swml.methods import METHODS
+from esl_record.swml.site import Site
 
 MISSING: Any = object()
 
@@ -19,7 +24,8 @@ RunRecorder = Callable[[RecordParams], tuple[Recording, str]]
 
 
 class FakeSession:
-    """A call's session that keeps what it was told. A verb in ``refused`` is refused by the switch."""
+    """A call's session that keeps what it was told. A verb in ``refused`` is refused by the switch, a sound in
+    ``missing`` cannot be played; after ``lives`` verbs the caller hangs up."""
 
     def __init__(
         self,
@@ -28,15 +34,24 @@ class FakeSession:
         live: bool = True,
         data: Mapping[str, str] | None = None,
         refused: Collection[str] = (),
+        missing: Collection[str] = (),
+        lives: float = math.inf,
     ) -> None:
         self.verbs: list[tuple[object, ...]] = []
+        self.voices: list[str] = []
+        self.ignores_digits = False
         self.variables: dict[str, str] = {}
         self.answered = answered
         self.hangup_cause: str | None = None if live else "ORIGINATOR_CANCEL"
+        self.over = Flag()
+        if not live:
+            self.over.set()
         self.data: Mapping[str, str] = data or {}
         self.uuid = "3f5b"
         self.label = "call 3f5b"
         self._refused = refused
+        self._missing = missing
+        self._lives = lives
 
     @property
     def live(self) -> bool:
@@ -47,11 +62,22 @@ class FakeSession:
             self._told("answer")
             self.answered = True
 
-    def playback(self, path: str) -> None:
+    def playback(self, path: str) -> Event:
         self._told("playback", path)
+        return Event({"Application-Response": "FILE NOT FOUND" if path in self._missing else "FILE PLAYED"})
 
-    def speak(self, text: str) -> None:
+    def speak(self, text: str, *, engine: str = "flite", voice: str = "kal") -> None:
         self._told("speak", text)
+        self.voices.append(f"{engine}|{voice}")
+
+    def ignore_digits(self) -> None:
+        self.ignores_digits = True
+
+    def audio_level(self, level: int) -> None:
+        self._told("audio_level", level)
+
+    def send_digits(self, digits: str) -> None:
+        self._told("send_digits", digits)
 
     def sleep(self, milliseconds: int) -> None:
         self._told("sleep", milliseconds)
@@ -63,6 +89,7 @@ class FakeSession:
         if self.live:
             self._told("hangup", cause)
             self.hangup_cause = cause
+            self.over.set()
 
     def set_variable(self, name: str, value: str) -> None:
         self.raise_if_disconnected()
@@ -80,6 +107,8 @@ class FakeSession:
         if verb in self._refused:
             raise CommandRefused(f"{verb}: -ERR refused")
         self.verbs.append((verb, *arguments))
+        if len(self.verbs) >= self._lives:
+            self.hangup_cause = "ORIGINATOR_CANCEL"
 
 
 def no_recorder(_: RecordParams) -> tuple[Recording, str]:
@@ -146,8 +175,10 @@ GOOD = [
     pytest.param("sleep", 1500, [("sleep", 1500)], id="sleep, short"),
     pytest.param("sleep", "1500", [("sleep", 1500)], id="sleep, a numeric string"),
     pytest.param("sleep", {"duration": 0}, [("sleep", 0)], id="sleep no time"),
-    pytest.param("sleep", {"duration": 0.6}, [("sleep", 1)], id="whole milliseconds"),
-    pytest.param("sleep", {"duration": 86_400_000}, [("sleep", 86_400_000)], id="sleep a day"),
+    pytest.param("sleep", {"duration": 864_000_000}, [("sleep", 864_000_000)], id="sleep ten days"),
+    pytest.param("answer", {"codecs": "PCMU,OPUS", "username": "u", "password": "p"}, [("answer",)], id="SIP's own"),
+    pytest.param("send_digits", {"digits": "1wW*#ABCD"}, [("send_digits", "1wW*#ABCD")], id="digits"),
+    pytest.param("send_digits", {"digits": ""}, [("send_digits", "")], id="no digits"),
 ]
 
 
@@ -174,16 +205,28 @@ BAD = [
     ("answer", "now", ["answer", "now", "mapping"]),
     ("hangup", {"reason": "bored"}, ["hangup", "reason", "bored", "hangup", "busy", "decline"]),
     ("hangup", "bored", ["hangup", "reason", "bored", "busy"]),
-    ("hangup", {"reason": None}, ["hangup", "reason", "None", "busy"]),
+    ("hangup", {"reason": None}, ["hangup", "reason", "None", "a value is wanted"]),
     ("hangup", {"cause": "busy"}, ["hangup", "cause", "reason"]),
     ("hangup", ["busy"], ["hangup", "busy", "mapping"]),
     ("sleep", {}, ["sleep", "duration"]),
-    ("sleep", {"duration": -1}, ["sleep", "duration", "-1", "0"]),
-    ("sleep", {"duration": 86_400_001}, ["sleep", "duration", "86400001", "86400000"]),
+    ("answer", {"max_duration": 60.5}, ["answer", "max_duration", "60.5", "multiple of 1"]),
+    ("answer", {"codecs": ["PCMU"]}, ["answer", "codecs", "PCMU", "string"]),
+    ("sleep", {"duration": -2}, ["sleep", "duration", "-2", "-1"]),
+    ("sleep", {"duration": 0.6}, ["sleep", "duration", "0.6", "multiple of 1"]),
+    ("sleep", {"duration": -0.5}, ["sleep", "duration", "-0.5"]),
+    ("sleep", {"duration": "inf"}, ["sleep", "duration", "inf"]),
     ("sleep", {"duration": "1s"}, ["sleep", "duration", "1s", "number"]),
     ("sleep", True, ["sleep", "duration", "True", "number"]),
     ("sleep", {"duration": 5, "unit": "s"}, ["sleep", "unit", "duration"]),
     ("sleep", None, ["sleep", "mapping"]),
+    ("send_digits", {}, ["send_digits", "digits", "missing"]),
+    ("send_digits", {"digits": "12x"}, ["send_digits", "digits", "12x", "0-9 A-D * # w W"]),
+    ("send_digits", {"digits": "1+2"}, ["send_digits", "digits", "1+2"]),
+    ("send_digits", {"digits": "~1@500"}, ["send_digits", "digits", "~1@500"]),
+    ("send_digits", {"digits": "1\n2"}, ["send_digits", "digits"]),
+    ("send_digits", {"digits": "\u0661"}, ["send_digits", "digits"]),
+    ("send_digits", {"digits": 12}, ["send_digits", "digits", "12", "string"]),
+    ("send_digits", "12", ["send_digits", "mapping"]),
     ("set", [1], ["set", "mapping"]),
     ("set", "a", ["set", "mapping"]),
 ]
@@ -213,6 +256,33 @@ def test_hangup_ends_the_document() -> None:
     assert not session.live
 
 
+def test_a_sleep_without_end_lasts_until_the_caller_hangs_up() -> None:
+    session = FakeSession(lives=3)
+    with pytest.raises(CallGone):
+        METHODS["sleep"](call_on(session), -1)
+    assert session.verbs == [("sleep", 3_600_000)] * 3
+
+
+def test_a_sleep_is_not_cut_short_by_digits() -> None:
+    session = FakeSession()
+    METHODS["sleep"](call_on(session), 5)
+    assert session.ignores_digits
+
+
+@pytest.mark.parametrize(("refused", "result"), [((), "success"), (("send_digits",), "failed")])
+def test_whether_digits_were_sent_is_told(refused: tuple[str, ...], result: str) -> None:
+    session = FakeSession(refused=refused)
+    call = call_on(session)
+    METHODS["send_digits"](call, {"digits": "12"})
+    assert call.vars == session.variables == {"send_digits_result": result}
+
+
+def test_an_answer_is_told() -> None:
+    call = call_on(FakeSession())
+    METHODS["answer"](call, {})
+    assert call.vars == {"answer_result": "success"}
+
+
 def test_set_keeps_values_with_their_types_and_overwrites() -> None:
     call = call_on(FakeSession(), kept=1, changed="old")
     METHODS["set"](call, {"changed": ["new"], "half": 0.5, 7: "seven"})
@@ -228,12 +298,23 @@ def test_the_call_scope_is_what_the_switch_told() -> None:
         "Caller-Caller-ID-Name": "Ann",
         "Caller-Destination-Number": "7000",
         "Call-Direction": "inbound",
+        "variable_sip_h_X-Account": "42",
+        "variable_sip_to_user": "7000",
     }
-    assert call_on(FakeSession(data=data)).scopes["call"] == {
+    call = call_on(FakeSession(data=data))
+    call.site = Site(Identity("p", "s", "n"))
+    assert call.scopes["call"] == {
         "call_id": "3f5b",
+        "node_id": "n",
+        "segment_id": "3f5b",
+        "headers": [{"name": "X-Account", "value": "42"}],
+        "project_id": "p",
+        "space_id": "s",
         "from": "+15550100",
+        "from_number": "+15550100",
         "from_name": "Ann",
         "to": "7000",
+        "to_number": "7000",
         "direction": "inbound",
         "call_state": "created",
         "type": "sip",

@@ -5,25 +5,20 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from esl_record.recording.params import number
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import Method
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+from esl_record.swml.methods.parameters import Method, Parameters
 
 Times = Annotated[float, BeforeValidator(number), Field(ge=1, le=100, multiple_of=1)]
 
 
-class LabelParams(_Strict):
+class LabelParams(Parameters):
     label: str
 
 
-class GotoParams(_Strict):
+class GotoParams(Parameters):
     """Jumps back or forth in its section, at most ``max`` times."""
 
     label: str
@@ -31,7 +26,7 @@ class GotoParams(_Strict):
     max: Times = 100.0
 
 
-class Branch(_Strict):
+class Branch(Parameters):
     """``when`` with ``then``, or only ``else``."""
 
     when: str | None = None
@@ -45,11 +40,11 @@ class Branch(_Strict):
         return self
 
 
-class CondParams(_Strict):
+class CondParams(Parameters):
     branches: list[Branch]
 
 
-class SwitchParams(_Strict):
+class SwitchParams(Parameters):
     """``variable`` is a path."""
 
     variable: str
@@ -57,24 +52,39 @@ class SwitchParams(_Strict):
     default: list[Any] | None = None
 
 
-class ExecuteParams(_Strict):
-    """``dest``: a section, or a document written as JSON. ``result`` is a switch on the value that is returned, or a
-    cond."""
+class ChoiceParams(Parameters):
+    """A switch on what a step came to; ``variable`` is a path where it is to look elsewhere."""
+
+    variable: str | None = None
+    case: dict[str, list[Any]]
+    default: list[Any] | None = None
+
+
+Result = Annotated[
+    Annotated[ChoiceParams, Tag("switch")] | Annotated[list[Branch], Tag("cond")],
+    Discriminator(lambda given: "cond" if isinstance(given, list) else "switch"),
+]
+"""What is done after a step, by what it came to: a switch, or the branches of a cond."""
+
+
+class ExecuteParams(Parameters):
+    """``dest``: a section, or a document written as JSON."""
 
     dest: str
-    params: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
     on_return: list[Any] | None = None
-    result: dict[str, Any] | list[Any] | None = None
+    result: Result | None = None
 
 
-class TransferParams(_Strict):
+class TransferParams(Parameters):
     dest: str
-    params: dict[str, Any] = {}
-    meta: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
+    meta: dict[str, Any] = Field(default_factory=dict)
 
 
-class ReturnParams(_Strict):
+class ReturnParams(BaseModel):
+    model_config = ConfigDict(extra="forbid")
     value: Any = None
 
 

@@ -4,12 +4,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from esl_record.recording.params import ParameterError, validated
 from esl_record.swml.call import Call
 
 P = TypeVar("P", bound=BaseModel)
+
+
+class Parameters(BaseModel):
+    """Parameters of a method: none that is unknown, none left without a value."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _some(cls, value: object) -> object:
+        # None stands within the models for what is not given.
+        if value is None:
+            raise ValueError("a value is wanted")
+        return value
 
 
 @dataclass(frozen=True, slots=True)

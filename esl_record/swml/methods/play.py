@@ -1,112 +1,122 @@
-"""play: what a URL of SWML is to the switch, and playing it."""
+"""play: sounds, one after the other."""
 
-import re
-from urllib.parse import unquote, urlsplit
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BeforeValidator, Field, HttpUrl, model_validator
 
-from esl_record.recording.params import Flag, ParameterError
+from esl_record.errors import CallGone
+from esl_record.recording.params import Flag, number
+from esl_record.swml import voice
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import Method
+from esl_record.swml.methods.parameters import Method, Parameters
+from esl_record.swml.sounds import Playable, playable, shown
 
-RINGS: dict[str, tuple[tuple[int, int, str], ...]] = {
-    "ca": ((2000, 4000, "440,480"),),
-    "de": ((1000, 4000, "425"),),
-    "es": ((1500, 3000, "425"),),
-    "fr": ((1500, 3500, "440"),),
-    "gb": ((400, 200, "400,450"), (400, 2000, "400,450")),
-    "it": ((1000, 4000, "425"),),
-    "uk": ((400, 200, "400,450"), (400, 2000, "400,450")),
-    "us": ((2000, 4000, "440,480"),),
-}
-"""Ring tones by country: (ms of tone, ms of silence, Hz) in turn, after the ITU's list of national tones (E.180)."""
+log = logging.getLogger(__name__)
 
-LONGEST_RING = 300.0
-"""Seconds; the switch makes the whole tone in memory before it plays it."""
+LEVELS = {-4: -14.0, -3: -8.0, -2: -4.4, -1: -1.9, 0: 0.0, 1: 2.3, 2: 7.2, 3: 10.4, 4: 12.7}
+"""Decibels of the steps by which the switch makes louder and softer; it has no others."""
 
-_STREAM = re.compile(r"(?:tone_stream://(?!(?i:path=))|silence_stream://)[ -~]+\Z")
-_DURATION = re.compile(r"\d{1,6}(?:\.\d+)?\Z")
+SILENT = "say:"
+"""The URL of those who give several others."""
+
+_UNPLAYABLE = ("FILE NOT FOUND", "PLAYBACK ERROR")
+
+_VOICE = ("say_voice", "say_language", "say_gender")
+
+Decibels = Annotated[float, BeforeValidator(number), Field(ge=-40, le=40, allow_inf_nan=False)]
 
 
-class PlayParams(BaseModel):
+class SoundParams(Parameters):
+    """How sounds are played. ``volume``: dB, of which the nearest of ``LEVELS`` is taken. ``say_voice``,
+    ``say_language`` and ``say_gender`` stand before the document's variables of these names; the first that an
+    installation has a voice for counts."""
+
+    volume: Decibels = 0.0
+    say_voice: str | None = None
+    say_language: str | None = None
+    say_gender: str | None = None
+    status_url: HttpUrl | None = None
+
+
+class PlayParams(SoundParams):
     """``url``, or several as ``urls``. ``auto_answer``: an unanswered call is answered first, else early media."""
 
-    model_config = ConfigDict(extra="forbid")
     auto_answer: Flag = True
-    url: str | None = None
-    urls: list[str] | None = None
+    url: Playable
+    urls: list[Playable] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_both(cls, given: Mapping[str, object]) -> Mapping[str, object]:
+        if "urls" not in given:
+            return given
+        if "url" in given:
+            raise ValueError("one of url and urls is wanted")
+        return {**given, "url": SILENT}
+
+    @property
+    def sounds(self) -> list[str]:
+        return [self.url] if self.url != SILENT else self.urls
+
+
+def teller(call: Call, given: SoundParams, event_type: str) -> Callable[[str, dict[str, object]], None]:
+    """What tells of the states of one step, and with which parameters, where ``given`` names who wants to know."""
+    control_id, url = str(uuid.uuid4()), str(given.status_url) if given.status_url else None
+    return lambda state, params: call.tell(url, event_type, control_id, state, params)
+
+
+def play(call: Call, given: SoundParams, urls: Sequence[str]) -> bool:
+    """Plays ``urls`` in turn, whatever digits are pressed; whether the switch could play them all.
+
+    It does not tell of speech it has no voice for. Raises CallGone, CommandTimeout, CommandRefused.
+    """
+    session = call.session
+    session.ignore_digits()
+    level = min(LEVELS, key=lambda step: abs(LEVELS[step] - given.volume))
+    if level:
+        session.audio_level(level)
+    try:
+        played = [_played(call, given, url) for url in urls]
+    finally:
+        if level and session.live:
+            session.audio_level(0)
+    return all(played)
+
+
+def _played(call: Call, given: SoundParams, url: str) -> bool:
+    session, (application, argument) = call.session, playable(url)
+    if not argument:
+        return True
+    if application == "speak":
+        names = [str(getattr(given, name) or call.vars.get(name) or "") for name in _VOICE]
+        engine, speaker = voice.chosen(names, call.site.voices)
+        session.speak(argument, engine=engine, voice=speaker)
+        return True
+    response = session.playback(argument).get("Application-Response")
+    # What is playing at the hang-up cannot be played either.
+    session.raise_if_disconnected()
+    if response in _UNPLAYABLE:
+        log.warning("%s: %s cannot be played: the switch says %s", session.label, shown(argument), response)
+    return response not in _UNPLAYABLE
 
 
 def _play(call: Call, given: PlayParams) -> None:
-    """Plays one URL or several in turn."""
-    if (given.url is None) == (given.urls is None):
-        raise ParameterError("play: one of url and urls is wanted", "missing" if given.url is None else "invalid_value")
-    # All are looked at before the first is heard.
-    sounds = [playable(url) for url in given.urls or [given.url or ""]]
+    """Plays one URL or several in turn. One that cannot be played is passed over; that is told as ``error``."""
     if given.auto_answer:
         call.session.answer()
-    for kind, argument in sounds:
-        if kind == "speak":
-            call.session.speak(argument)
-        else:
-            call.session.playback(argument)
+    tell = teller(call, given, "calling.call.play")
+    tell("playing", {"state": "playing"})
+    state = "error"
+    try:
+        state = "finished" if play(call, given, given.sounds) else "error"
+    except CallGone:
+        state = "finished"
+        raise
+    finally:
+        tell(state, {"state": state})
 
 
 PLAY = Method("play", PlayParams, _play, short="url")
-
-
-def playable(url: str) -> tuple[str, str]:
-    """The switch's application for ``url``, ``speak`` or ``playback``, and its argument. Raises ParameterError.
-
-    ``say:text``, ``silence:seconds``, ``ring:[seconds:]country`` (without seconds one ring), ``tone_stream://`` and
-    ``silence_stream://`` as the switch has them, ``file:///path`` or ``/path`` of a file the switch can read, http
-    and https where the switch has a module for them.
-    """
-    kind, _, rest = url.partition(":")
-    if kind == "say" and rest.strip():
-        return "speak", rest.strip()
-    if kind == "silence" and _DURATION.match(rest):
-        return "playback", f"silence_stream://{max(1, round(float(rest) * 1000))}"
-    if kind == "ring":
-        return "playback", _ring(url, rest)
-    if _STREAM.match(url):
-        return "playback", url
-    path = _path(url)
-    if path is not None:
-        return "playback", path
-    raise ParameterError(
-        f"play: url = {url[:80]!r}: say:, silence:, ring:, tone_stream://, file:// and http(s):// are understood"
-    )
-
-
-def _ring(url: str, rest: str) -> str:
-    duration, _, country = rest.rpartition(":")
-    cadence = RINGS.get(country.lower())
-    once = sum(on + off for on, off, _ in cadence or ()) / 1000
-    lasts = duration or str(once)
-    if cadence is None or not _DURATION.match(lasts) or not 0.001 <= float(lasts) <= LONGEST_RING:
-        raise ParameterError(
-            f"play: url = {url[:80]!r}: ring:[seconds:]country, up to {LONGEST_RING:g} s, "
-            f"country of {', '.join(sorted(RINGS))}"
-        )
-    left = round(1000 * float(lasts))
-    tones = []
-    while left > 0:
-        for on, off, hertz in cadence:
-            if left > 0:
-                tones.append(f"%({min(on, left)},{max(0, min(off, left - on))},{hertz})")
-            left -= on + off
-    return f"tone_stream://{';'.join(tones)}"
-
-
-def _path(url: str) -> str | None:
-    """A plain path, or an http address as it is; None where ``url`` is neither."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    if parts.scheme in ("http", "https") and parts.netloc and url.isprintable() and " " not in url:
-        return url
-    path = unquote(parts.path) if parts.scheme == "file" and not parts.netloc else url
-    # The switch takes a leading brace, and "://" anywhere, for more than a file name.
-    return path if path.startswith("/") and path.isprintable() and "://" not in path else None

@@ -1,15 +1,17 @@
 """record, record_call, stop_record_call: in the foreground, in the background, and the end of that."""
 
-from pydantic import BaseModel, ConfigDict
-
 from esl_record.errors import DocumentError
 from esl_record.recording.machine import State
 from esl_record.recording.params import Direction, RecordParams, Seconds
 from esl_record.swml.call import Call
-from esl_record.swml.methods.parameters import Method
+from esl_record.swml.methods.parameters import Method, Parameters
 
 
-class RecordCallParams(RecordParams):
+class ForegroundParams(RecordParams, Parameters):
+    """Those of every recording."""
+
+
+class RecordCallParams(RecordParams, Parameters):
     """As ``record``, with the defaults of a recording that only its end of call, or a stop, is to end."""
 
     direction: Direction = Direction.BOTH
@@ -18,10 +20,9 @@ class RecordCallParams(RecordParams):
     end_silence_timeout: Seconds = 0.0
 
 
-class StopRecordCallParams(BaseModel):
+class StopRecordCallParams(Parameters):
     """Without a ``control_id`` the background recording started last is meant."""
 
-    model_config = ConfigDict(extra="forbid")
     control_id: str | None = None
 
 
@@ -56,6 +57,6 @@ def _stop_record_call(call: Call, given: StopRecordCallParams) -> None:
     call.publish(stop_record_call_result="success" if stopped else "failed")
 
 
-RECORD = Method("record", RecordParams, _record)
+RECORD = Method("record", ForegroundParams, _record)
 RECORD_CALL = Method("record_call", RecordCallParams, _record_call)
 STOP_RECORD_CALL = Method("stop_record_call", StopRecordCallParams, _stop_record_call)

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from esl_record.swml.call import Call
+from esl_record.swml.expressions import limit
 from esl_record.swml.methods.parameters import Method
 
 
@@ -20,7 +21,9 @@ class UnsetParams(BaseModel):
 
 
 def _set(call: Call, given: SetParams) -> None:
-    call.vars.update(given.model_extra or {})
+    together = {**call.vars, **(given.model_extra or {})}
+    limit(together)
+    call.vars.update(together)
 
 
 def _unset(call: Call, given: UnsetParams) -> None:
