@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from esl_record.standin.channel import cause_named
 from esl_record.standin.core import Core
 from esl_record.standin.headers import serialize
+from esl_record.standin.listing import show
 from esl_record.standin.variables import brackets, integer, separate
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ class Api:
         self._calls = calls
         self._commands: dict[str, Callable[[str], str]] = {
             "global_getvar": lambda text: _GLOBALS.get(text, ""),
+            "show": lambda text: show(text, calls.values()),
             "status": self._status,
             "uuid_answer": self._answer,
+            "uuid_audio": self._audio,
             "uuid_break": self._break,
             "uuid_dump": self._dump,
-            "uuid_exists": lambda text: "true" if self._locate(text) else "false",
+            "uuid_exists": lambda text: "true" if self.locate(text) else "false",
             "uuid_getvar": self._getvar,
             "uuid_kill": self._kill,
             "uuid_record": self._record,
@@ -50,7 +53,8 @@ class Api:
         command = self._commands.get(name)
         return command(argument) if command else f"-ERR {name} Command not found!\n"
 
-    def _locate(self, call_uuid: str) -> Call | None:
+    def locate(self, call_uuid: str) -> Call | None:
+        """The call of that uuid, if the switch still knows it."""
         call = self._calls.get(call_uuid)
         return call if call is not None and call.alive else None
 
@@ -68,23 +72,39 @@ class Api:
         )
 
     def _answer(self, text: str) -> str:
-        call = self._locate(text)
+        call = self.locate(text)
         if call is None:
             return "-ERROR\n"
         call.channel.answer()
         return "+OK\n"
 
+    def _audio(self, text: str) -> str:
+        """How loud the party is played to, and nothing else."""
+        call_uuid, *arguments = separate(text, " ", 6)
+        call = self.locate(call_uuid)
+        if call is None:
+            return _NO_CHANNEL
+        if arguments[:1] == ["stop"]:
+            call.session.amplifier.level = 0
+        elif len(arguments) < 4 or arguments[:3] != ["start", "write", "level"]:
+            return "-USAGE: <uuid> [start [read|write] [[mute|level] <level>]|stop]\n"
+        elif -5 < integer(arguments[3]) < 5:
+            call.session.amplify(integer(arguments[3]))
+        return "+OK\n"
+
     def _break(self, text: str) -> str:
         call_uuid, _, flags = text.partition(" ")
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         if call is None:
             return _NO_CHANNEL
         call.session.stop_broadcast(flush="all" in flags)
         return "+OK\n"
 
     def _dump(self, text: str) -> str:
+        if not text:
+            return "-USAGE: <uuid> [format]\n"
         call_uuid, _, form = text.partition(" ")
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         if call is None:
             return _NO_CHANNEL
         described = [*self._core.preamble("CHANNEL_DATA"), *call.channel.dump()]
@@ -94,7 +114,7 @@ class Api:
         arguments = separate(text, " ", 4)
         if len(arguments) < 2:
             return "-USAGE: <uuid> <var>\n"
-        call = self._locate(arguments[0])
+        call = self.locate(arguments[0])
         if call is None:
             return _NO_CHANNEL
         value = call.channel.get(arguments[1])
@@ -104,7 +124,7 @@ class Api:
         arguments = separate(text, " ", 3)
         if len(arguments) < 2:
             return "-USAGE: <uuid> <var> [value]\n"
-        call = self._locate(arguments[0])
+        call = self.locate(arguments[0])
         if call is None:
             return _NO_CHANNEL
         call.channel.set(arguments[1], arguments[2] if len(arguments) > 2 else None, checked=False)
@@ -112,7 +132,7 @@ class Api:
 
     def _setvar_multi(self, text: str) -> str:
         call_uuid, _, pairs = text.partition(" ")
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         usage = "-USAGE: <uuid> <var>=<value>;<var>=<value>...\n"
         if not pairs:
             return usage
@@ -124,8 +144,10 @@ class Api:
         return "+OK\n"
 
     def _kill(self, text: str) -> str:
+        if not text:
+            return "-USAGE: <uuid> [cause]\n"
         call_uuid, _, cause = text.partition(" ")
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         if call is not None:
             call.kill(cause_named(cause))
             return "+OK\n"
@@ -137,29 +159,35 @@ class Api:
 
     def _receive_digits(self, text: str) -> str:
         call_uuid, _, digits = text.partition(" ")
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         if call is None:
             return _NO_CHANNEL
         for digit in digits:
             call.press(digit)
-        return "+OK\n"
+        return f"+OK {call_uuid} received DTMF {digits}.\n"
 
     def _transfer(self, text: str) -> str:
-        call_uuid, *where = separate(text, " ", 5)
-        call = self._locate(call_uuid)
+        call_uuid, *where = separate(text, " ", 5) or [""]
+        call = self.locate(call_uuid)
         if not where:
             return "-USAGE: <uuid> [-bleg|-both] <dest-exten> [<dialplan>] [<context>]\n"
         if call is None:
             return _NO_CHANNEL
-        call.transfer(where[0], where[1] if len(where) > 1 else "XML")
-        return "+OK\n"
+        if where[0].lower() == "-bleg" and call.channel.bridged:
+            call.channel.bridged = False
+            return "+OK\n"
+        destination, dialplan, context, *_ = [*where[where[0].startswith("-") :], "", "", ""]
+        profile = call.channel.profile
+        before = "XML" if profile.dialplan == "inline" else profile.dialplan
+        done = call.transfer(destination or "service", dialplan or before, context or profile.context)
+        return "+OK\n" if done else "-ERR\n"
 
     def _record(self, text: str) -> str:
         arguments = separate(text, " ", 5)
         if len(arguments) < 3:
             return _RECORD_USAGE
         call_uuid, action, path, *more = arguments
-        call = self._locate(call_uuid)
+        call = self.locate(call_uuid)
         if call is None:
             return _NO_SESSION
         recordings = call.session.recordings

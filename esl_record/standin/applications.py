@@ -15,6 +15,9 @@ from esl_record.standin.variables import brackets, integer, is_true, separate
 
 _RESPONSES = {"played": "FILE PLAYED", "break": "FILE PLAYED", "not found": "FILE NOT FOUND", "error": "PLAYBACK ERROR"}
 
+_DIGITS = 99
+"""More at once are not sent."""
+
 
 def playback(session: Session, argument: str | None) -> Frames[None]:
     channel = session.channel
@@ -57,6 +60,27 @@ def sleep(session: Session, argument: str | None) -> Frames[None]:
 def park(session: Session, argument: str | None) -> Frames[None]:
     """Wait for messages; a channel that a connection has parked stays with that and goes on at once."""
     yield from session.park()
+
+
+def record(session: Session, argument: str | None) -> Frames[None]:
+    """``<path> [<seconds>]``, until then, until a digit, or until it is broken off; silence is not listened for.
+
+    A call that is sent elsewhere meanwhile is hung up instead.
+    """
+    path, *rest = separate(argument or "", " ", 4) or [""]
+    channel = session.channel
+    channel.set("playback_terminator_used", None)
+    on_digit = playback_terminator(session)
+    records = session.recordings.start(path, integer(rest[0].removeprefix("+")) if rest else 0, {})
+    while records and session.ready and not session.take_break() and path in session.recordings:
+        yield from session.parse_messages()
+        digit = channel.dequeue_digit()
+        if digit is not None and on_digit(digit):
+            break
+        yield
+    session.recordings.stop(path)
+    if not records or not session.ready:
+        session.hang_up("DESTINATION_OUT_OF_ORDER")
 
 
 def record_session(session: Session, argument: str | None) -> Frames[None]:
@@ -110,6 +134,13 @@ def _break(session: Session, text: str) -> None:
     session.stop_broadcast(flush=bool(text) and text.lower() != "all")
 
 
+def _send_digits(session: Session, text: str) -> None:
+    """The digits are queued to be sent; the variable tells, by two tone lengths of 250 ms each, how long that takes."""
+    pressed = sum(digit in "0123456789ABCD*#" for digit in text)
+    if pressed and len(text) <= _DIGITS and session.channel.pre_answer():
+        session.channel.set("last_dtmf_duration", str(500 * pressed))
+
+
 def _nothing(session: Session, text: str) -> None:
     """For applications whose effect nobody on the event socket can see."""
 
@@ -127,8 +158,9 @@ APPLICATIONS: dict[str, Application] = {
     "play_and_get_digits": play_and_get_digits,
     "playback": playback,
     "pre_answer": _at_once(_pre_answer),
+    "record": record,
     "record_session": record_session,
-    "send_dtmf": _at_once(lambda session, text: session.channel.set("last_dtmf_duration", "1000")),
+    "send_dtmf": _at_once(_send_digits),
     "set": _at_once(_set),
     "sleep": sleep,
     "speak": speak,

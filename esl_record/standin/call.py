@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import gevent
 import numpy as np
@@ -21,6 +22,9 @@ from esl_record.standin.recordings import Recordings
 from esl_record.standin.session import Frames, Session
 from esl_record.standin.wire import Connection
 
+if TYPE_CHECKING:
+    from esl_record.standin.api import Api
+
 # How long a switch that closes waits for those it is connected with to read what it still says.
 _LAST_WORDS_SECONDS = 0.5
 
@@ -28,17 +32,18 @@ _LAST_WORDS_SECONDS = 0.5
 class Call:
     """A call that a dialplan has given to a service.
 
-    ``finished`` is set when the call has ended. ``went_on`` says that the ``socket`` application ended while the call
-    was up, so that the dialplan's next action ran (which hangs up). ``transferred`` is where ``uuid_transfer`` sent it.
-    ``wire`` is what went over all its connections, ``>>`` to the switch, ``<<`` from it. ``expansions`` are the API
-    calls that variables in an application's argument asked for, ``name args`` each; none is run.
+    ``finished`` is set when the call has ended. ``went_on`` says that the dialplan came to its end while the call was
+    up, and hung up. ``transferred`` is where ``uuid_transfer`` sent it. ``wire`` is what went over all its outbound
+    connections, ``>>`` to the switch, ``<<`` from it. ``listeners`` are the connections about it. ``expansions`` are
+    the API calls that variables in an application's argument asked for, ``name args`` each; none is run.
     """
 
-    def __init__(self, core: Core, caller: Caller, api: Callable[[str], str]) -> None:
+    def __init__(self, core: Core, caller: Caller, api: Api) -> None:
         self.uuid = str(uuid.uuid4())
         self.finished = Flag()
         self.transferred: str | None = None
         self.wire: list[tuple[str, bytes]] = []
+        self.listeners: list[Listener] = []
         self.channel = Channel(core, caller, self.uuid)
         self._core = core
         self._api = api
@@ -57,14 +62,13 @@ class Call:
         self._placed = core.clock.frame
         self._goodbye: str | None = None
         self._sees_late = False
-        self._listener: Listener | None = None
         self._failure: BaseException | None = None
         self._thread: Frames[None] | None = None
 
-    def place(self, address: tuple[str, int], path: str) -> None:
-        """Start the call's thread with the ``socket`` application."""
+    def place(self, address: tuple[str, int], path: str, behind: Iterable[tuple[str, str]] = ()) -> None:
+        """Start the call's thread with the ``socket`` application and the actions ``behind`` it."""
         host, port = address
-        self._thread = self.session.run([("socket", f"{host}:{port}{'/' if path else ''}{path} async full")])
+        self._thread = self.session.run([("socket", f"{host}:{port}{'/' if path else ''}{path} async full"), *behind])
 
     @property
     def alive(self) -> bool:
@@ -74,7 +78,7 @@ class Call:
     @property
     def lingers(self) -> bool:
         """The call is over but a connection about it is still open."""
-        return not self.alive and self._listener is not None and not self._listener.finished
+        return not self.alive and any(not listener.finished for listener in self.listeners)
 
     @property
     def hangup_cause(self) -> str | None:
@@ -121,19 +125,16 @@ class Call:
         self.channel.hang_up(cause)
         self.channel.down()
 
-    def transfer(self, destination: str, dialplan: str) -> None:
-        """Send the call elsewhere. An ``inline`` destination, ``app:argument,app:argument``, is carried out here."""
+    def transfer(self, destination: str, dialplan: str, context: str) -> bool:
+        """Send the call elsewhere; connections about it stay. False if it was sent too often, and is hung up."""
         self.transferred = destination
-        applications = [part.partition(":") for part in destination.split(",")] if dialplan == "inline" else []
-        self.session.divert([(name, argument) for name, _, argument in applications])
-        if self._listener is not None:
-            self._listener.disconnect()
+        return self.session.send_on(destination, dialplan, context)
 
     def die(self) -> None:
         """The switch dies: the connection is reset, files stop growing, nothing more is said."""
         self._thread = None
-        if self._listener is not None:
-            self._listener.reset()
+        for listener in self.listeners:
+            listener.reset()
         self.finished.set()
 
     def abandon(self) -> None:
@@ -141,9 +142,9 @@ class Call:
         self.kill("MANAGER_REQUEST")
         while self._thread is not None:
             self.tick()
-        if self._listener is not None:
-            self._listener.disconnect()
-            self._listener.join(_LAST_WORDS_SECONDS)
+        for listener in self.listeners:
+            listener.disconnect()
+            listener.join(_LAST_WORDS_SECONDS)
 
     def stall_tap(self) -> None:
         """Spool files stop growing while the call lives."""
@@ -156,8 +157,9 @@ class Call:
 
     def tick(self) -> None:
         """One frame's time has passed."""
-        if self._listener is not None and not self._listener.finished:
-            self._listener.tick()
+        for listener in self.listeners:
+            if not listener.finished:
+                listener.tick()
         if self._thread is None:
             return
         channel = self.channel
@@ -205,8 +207,8 @@ class Call:
             channel.down()
 
     def _tell(self) -> None:
-        if self._listener is not None:
-            self._listener.channel_down()
+        for listener in self.listeners:
+            listener.channel_down()
 
     def _socket(self, session: Session, argument: str | None) -> Frames[None]:
         """``<host>:<port>[|<host>:<port>...][/<path>] async full``"""
@@ -228,7 +230,8 @@ class Call:
                 break
         if connection is None:
             return
-        self._listener = listener = Listener(self._core, session, connection, self._api)
+        listener = Listener(self._core, connection, self._api, self)
+        self.listeners.append(listener)
         while session.ready and not listener.connected and not listener.finished:
             yield
         if listener.let_go:
@@ -239,6 +242,6 @@ class Call:
 
     def _connect(self, address: tuple[str, int]) -> Connection | None:
         try:
-            return Connection(address, self.wire, truncate_after=self._core.faults.truncate_after)
+            return Connection.to(address, self.wire, truncate_after=self._core.faults.truncate_after)
         except OSError:
             return None

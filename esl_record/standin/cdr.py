@@ -16,7 +16,7 @@ def timestamps(channel: Channel) -> list[Header]:
     profile = channel.profile
     at = {
         "start": profile.created,
-        "profile_start": profile.created,
+        "profile_start": profile.profiled or profile.created,
         "answer": profile.time("Answered"),
         "bridge": profile.time("Bridged"),
         "progress_media": profile.time("Progress-Media"),

@@ -23,6 +23,7 @@ CAUSES = {
     "NO_USER_RESPONSE": 18,
     "NO_ANSWER": 19,
     "CALL_REJECTED": 21,
+    "EXCHANGE_ROUTING_ERROR": 25,
     "DESTINATION_OUT_OF_ORDER": 27,
     "NORMAL_UNSPECIFIED": 31,
     "NORMAL_TEMPORARY_FAILURE": 41,
@@ -35,6 +36,9 @@ CAUSES = {
     "MEDIA_TIMEOUT": 604,
 }
 _Q850 = {"ORIGINATOR_CANCEL": 16, "MANAGER_REQUEST": 16, "ALLOTTED_TIMEOUT": 16, "MEDIA_TIMEOUT": 16}
+
+_HANGUP = 10
+"""The number of the state CS_HANGUP: there is no call state to enter after it."""
 
 # Events that carry no variables.
 _BARE = frozenset({"CHANNEL_STATE", "CHANNEL_CALLSTATE", "DTMF"})
@@ -246,9 +250,14 @@ class Channel:
         self.set_all(headers.variables("bye", self._facts))
 
     def enter(self, state: str, number: int) -> None:
-        """Run the next state of a hang-up."""
+        """Run the next state of a transfer or a hang-up."""
         self.state = (state, number)
         self.running_state = state
+        if number < _HANGUP:
+            media = "ACTIVE" if self.answered else "EARLY" if self.early else self.call_state
+            call_state = "RINGING" if state == "CS_ROUTING" else media
+            if call_state != self.call_state:
+                self.enter_call_state(call_state)
         self.fire("CHANNEL_STATE")
 
     def close_books(self) -> None:

@@ -33,6 +33,12 @@ class Legs:
         self._silence = np.zeros(self.samples, np.int16)
         self.last_said = self._silence
         self._heard: list[tuple[int, Frame]] = []
+        self._nothing = np.full(self.samples, -1, np.int16)
+        self._to_lose = 0
+
+    def lose(self, frames: int) -> None:
+        """So many of the next frames the party says are not received."""
+        self._to_lose = frames
 
     def say(self, *, answered: bool) -> Frame:
         """The next frame the party says; before answer it says nothing, and the count stands."""
@@ -41,6 +47,9 @@ class Legs:
             if self.frames < len(self._said):
                 self.last_said = self._said[self.frames]
             self.frames += 1
+        if self._to_lose:
+            self._to_lose -= 1
+            self.last_said = self._nothing
         return self.last_said
 
     def hear(self, frame: Frame) -> None:
@@ -54,6 +63,21 @@ class Legs:
             if at > 0:
                 out[(at - 1) * self.samples : at * self.samples] = frame
         return out
+
+
+class Amplifier:
+    """Makes what is played softer or louder, by ``level`` steps, -4 to 4."""
+
+    _FACTORS = (1.0, 1.3, 2.3, 3.3, 4.3, 0.2, 0.4, 0.6, 0.8)
+
+    def __init__(self) -> None:
+        self.level = 0
+
+    def amplify(self, frame: Frame) -> Frame:
+        if not self.level:
+            return frame
+        louder: Frame = np.clip(frame * self._FACTORS[self.level], -32768, 32767).astype(np.int16)
+        return louder
 
 
 class SpoolFile(Protocol):
@@ -143,6 +167,7 @@ class MediaBug:
         self.stop_epoch = stop_epoch
         self.paused = False
         self.masked = False
+        self.precedes_amplifier = False
         self.samples_out = 0
         self.completion_cause: str | None = None
         self._file = file

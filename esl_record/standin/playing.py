@@ -69,7 +69,7 @@ def _play(session: Session, prompt: Prompt, on_digit: OnDigit | None) -> Frames[
             return "played", frames
         yield
         if not session.ready:
-            return "played", frames
+            return "error" if channel.transferred else "played", frames
         session.write(frame)
         frames += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass, field
 
 from esl_record.standin.headers import Header
@@ -20,7 +21,11 @@ _TIMES = (
 
 @dataclass
 class Profile:
-    """One leg's caller profile. ``times`` holds microseconds since the epoch, 0 or absent for what has not happened."""
+    """One leg's caller profile. ``times`` holds microseconds since the epoch, 0 or absent for what has not happened.
+
+    ``profiled`` is when the call was sent elsewhere, which gave it this profile instead of its first, or 0; ``sent_to``
+    is where.
+    """
 
     direction: str
     number: str
@@ -31,6 +36,12 @@ class Profile:
     created: int
     index: str | None = None
     callee: str | None = None
+    dialplan: str = "XML"
+    context: str = "default"
+    rdnis: str = ""
+    transfer_source: str = ""
+    sent_to: str = ""
+    profiled: int = 0
     times: dict[str, int] = field(default_factory=dict)
 
     def headers(self, prefix: str) -> list[Header]:
@@ -39,7 +50,7 @@ class Profile:
             ("Direction", self.direction),
             ("Logical-Direction", "inbound"),
             ("Username", self.number),
-            ("Dialplan", "XML"),
+            ("Dialplan", self.dialplan),
             ("Caller-ID-Name", self.name),
             ("Caller-ID-Number", self.number),
             ("Orig-Caller-ID-Name", self.name),
@@ -53,12 +64,14 @@ class Profile:
             ("Destination-Number", self.destination),
             ("Unique-ID", self.uuid),
             ("Source", "mod_sofia"),
-            ("Context", "default"),
+            ("Transfer-Source", self.transfer_source),
+            ("Context", self.context),
+            ("RDNIS", self.rdnis),
             ("Channel-Name", self.channel_name),
         ]
         if self.index is not None:
             found.append(("Profile-Index", self.index))
-        found.append(("Profile-Created-Time", str(self.created)))
+        found.append(("Profile-Created-Time", str(self.profiled or self.created)))
         found += [(f"{name}-Time", str(self.time(name.removeprefix("Channel-")))) for name in _TIMES]
         found += [
             ("Channel-Last-Hold", "0"),
@@ -68,6 +81,21 @@ class Profile:
             ("Privacy-Hide-Number", "false"),
         ]
         return [(f"{prefix}-{name}", value) for name, value in found if value]
+
+    def send_on(self, destination: str, dialplan: str, context: str, now: int) -> None:
+        """The call goes on to another destination; ``now`` in microseconds since the epoch."""
+        self.destination, self.rdnis = destination, self.destination
+        self.sent_to = destination
+        self.dialplan, self.context = dialplan, context
+        self.profiled = now
+        self.index = str(int(self.index or "0") + 1)
+        seconds = now // 1_000_000
+        self.transfer_source = f"{seconds}:{uuid.uuid4()}:bl_xfer:{destination}/{context}/{dialplan}"
+
+    def arrive(self) -> None:
+        """An inline destination is no number: the one before it stays the call's."""
+        if self.dialplan == "inline":
+            self.destination, self.rdnis = self.rdnis, ""
 
     def time(self, what: str) -> int:
         """When ``Created``, ``Answered``, ``Progress-Media``, ``Bridged`` or ``Hangup`` was, or 0."""
@@ -83,8 +111,9 @@ class Profile:
             "ani": self.number,
             "username": self.number,
             "destination_number": self.destination,
-            "dialplan": "XML",
-            "context": "default",
+            "dialplan": self.dialplan,
+            "context": self.context,
+            "rdnis": self.rdnis or None,
             "network_addr": "127.0.0.1",
             "source": "mod_sofia",
             "uuid": self.uuid,

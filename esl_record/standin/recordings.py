@@ -27,6 +27,9 @@ class Recordings:
     def __len__(self) -> int:
         return len(self._bugs)
 
+    def __contains__(self, path: object) -> bool:
+        return path in self._bugs
+
     def said(self, frame: Frame) -> None:
         """One frame has been read off the call; files grow now, and limits are looked at."""
         for bug in list(self._bugs.values()):
@@ -34,9 +37,14 @@ class Recordings:
             if not bug.ping(self._channel.core.clock):
                 self._close(bug)
 
-    def heard(self, frame: Frame) -> None:
+    def heard(self, frame: Frame, amplified: Frame) -> None:
         for bug in self._bugs.values():
-            bug.heard(frame)
+            bug.heard(frame if bug.precedes_amplifier else amplified)
+
+    def precede_amplifier(self) -> None:
+        """Those that run now stand before an amplifier that is put in, those to come behind it."""
+        for bug in self._bugs.values():
+            bug.precedes_amplifier = True
 
     def start(self, path: str, limit: int, variables: dict[str, str]) -> bool:
         """Start recording to ``path``, for ``limit`` whole seconds of the clock (0: no limit); False if it cannot be.

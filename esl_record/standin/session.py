@@ -14,14 +14,18 @@ from typing import TypeVar
 from esl_record.standin import cdr
 from esl_record.standin.channel import Channel, cause_named
 from esl_record.standin.clock import FRAME_MS
-from esl_record.standin.media import Frame, Legs
+from esl_record.standin.media import Amplifier, Frame, Legs
 from esl_record.standin.recordings import Recordings
+from esl_record.standin.transfer import arrive, inline, leave
 from esl_record.standin.variables import integer, is_true
 
 T = TypeVar("T")
 Frames = Generator[None, None, T]
 Application = Callable[["Session", "str | None"], Frames[None]]
 Message = Mapping[str, str]
+
+# What is received while a call is sent elsewhere. Their place in a recording is kept.
+_LOST_FRAMES = 2
 
 # Applications shorter than this are not repeated, however many loops were asked for.
 _SHORTEST_LOOP_FRAMES = 500 // FRAME_MS
@@ -40,8 +44,9 @@ class Session:
         self.dialplan: list[tuple[str, str]] = []
         self.controlled = False
         self.went_on = False
-        self._gone = False
+        self._parks = False
         self.break_flag = False
+        self.amplifier = Amplifier()
         self._applications = applications
         self._broadcast = False
         self._stop_broadcast = False
@@ -54,26 +59,65 @@ class Session:
     def write(self, frame: Frame) -> None:
         """Play one frame to the party."""
         self.channel.packets_out += 1
-        self.legs.hear(frame)
-        self.recordings.heard(frame)
+        amplified = self.amplifier.amplify(frame)
+        self.legs.hear(amplified)
+        self.recordings.heard(frame, amplified)
+
+    def amplify(self, level: int) -> None:
+        """Play softer or louder from now on, -4 to 4."""
+        if self.channel.pre_answer():
+            if not self.amplifier.level:
+                self.recordings.precede_amplifier()
+            self.amplifier.level = level
 
     def run(self, dialplan: list[tuple[str, str]]) -> Frames[None]:
         """Execute the applications of a dialplan in turn; the action behind them hangs up."""
         self.dialplan = dialplan
-        while self.dialplan and self.ready:
-            name, argument = self.dialplan.pop(0)
-            yield from self.execute(name, argument)
+        yield from self._execute_dialplan()
+        while self.channel.transferred and self.channel.hangup_cause is None:
             self.channel.transferred = False
+            if self._parks:
+                self._parks = False
+                self.channel.enter("CS_PARK", 6)
+                yield from self.park()
+            else:
+                yield from self._arrive()
         if self.ready:
-            self.went_on = not self._gone
+            self.went_on = True
             self.hang_up("NORMAL_CLEARING")
         yield from self._end()
 
-    def divert(self, dialplan: list[tuple[str, str]]) -> None:
-        """Leave what is running and carry out another dialplan; an empty one takes the call out of sight."""
-        self.dialplan = dialplan
-        self._gone = not dialplan
-        self.channel.transferred = True
+    def _execute_dialplan(self) -> Frames[None]:
+        while self.dialplan and self.ready:
+            name, argument = self.dialplan.pop(0)
+            yield from self.execute(name, argument)
+
+    def _arrive(self) -> Frames[None]:
+        self.channel.enter("CS_ROUTING", 2)
+        if not self.dialplan:
+            self.hang_up("NO_ROUTE_DESTINATION")
+            return
+        arrive(self.channel)
+        yield from self._execute_dialplan()
+
+    def send_on(self, destination: str, dialplan: str, context: str) -> bool:
+        """Leave what is running for another destination; False if that was too often.
+
+        A destination of the dialplan ``inline`` is carried out here, no other is known. The switch throws away what it
+        has just received.
+        """
+        if not leave(self.channel, destination, dialplan, context):
+            return False
+        self.dialplan = inline(destination) if dialplan == "inline" else []
+        self._parks = False
+        if self.channel.has_media:
+            self.legs.lose(_LOST_FRAMES)
+        return True
+
+    def park_next(self) -> None:
+        """Leave what is running and park outside of the dialplan, until the call is sent elsewhere."""
+        self.channel.state = ("CS_PARK", 6)
+        self.channel.transferred = self._parks = True
 
     def hang_up(self, cause: str) -> None:
         self.channel.hang_up(cause)

@@ -59,10 +59,13 @@ _KNOWN = _MYEVENTS | {
 
 
 class Subscription:
-    """A connection's event list and filters. Only the plain format is spoken."""
+    """A connection's event list and filters. Only the plain format is spoken.
 
-    def __init__(self, own_uuid: str) -> None:
-        self._own_uuid = own_uuid
+    ``own_uuid``: the call that ``myevents`` restricts it to; None is any call.
+    """
+
+    def __init__(self, own_uuid: str | None) -> None:
+        self.own_uuid = own_uuid
         self._only_own = False
         self._names: set[str] = set()
         self._filters: list[tuple[str, str]] = []
@@ -74,7 +77,9 @@ class Subscription:
             return False
         if not self._only_own:
             return True
-        return self._own_uuid in (event.get("Unique-ID"), event.get("Job-Owner-UUID"))
+        if self.own_uuid is None:
+            return event.get("Unique-ID") is not None
+        return self.own_uuid in (event.get("Unique-ID"), event.get("Job-Owner-UUID"))
 
     def _passes(self, event: Event) -> bool:
         """Any filter that matches lets an event through; one marked ``-`` that matches keeps it back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import gevent
 from gevent.event import Event as Flag
@@ -13,6 +14,7 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.clock import FRAMES_PER_SECOND, frames
 from esl_record.standin.core import Core
 from esl_record.standin.faults import Faults
+from esl_record.standin.inbound import EventSocket
 
 # How long frames may be worked off, and how long the others then get at least, when the switch runs behind its time.
 _TURN_SECONDS = 0.004
@@ -36,13 +38,20 @@ class Switch:
         self._core = Core(faults or Faults(), began_us)
         self._api = Api(self._core, self.calls)
         self._active: list[Call] = []
+        self._event_sockets: list[EventSocket] = []
         self._wake = Flag()
         self._closed = False
         self._started = time.monotonic()
         self._pacer = gevent.spawn(self._pace) if speed else None
 
-    def call(self, address: tuple[str, int], path: str, caller: Caller) -> Call:
-        """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once."""
+    def call(
+        self, address: tuple[str, int], path: str, caller: Caller, *, behind: Iterable[tuple[str, str]] = ()
+    ) -> Call:
+        """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once.
+
+        ``behind`` are the dialplan's next actions, application and argument each; after the last it hangs up. They run
+        when the ``socket`` application has ended: it does when its connection has.
+        """
         if self._closed:
             raise RuntimeError("the switch is closed")
         if not self._active and self.speed:
@@ -50,10 +59,17 @@ class Switch:
             self._core.clock.frame = max(self._core.clock.frame, self._due())
         call = Call(self._core, caller, self._api)
         self.calls[call.uuid] = call
-        call.place(address, path)
+        call.place(address, path, behind)
         self._active.append(call)
         self._wake.set()
         return call
+
+    def listen(self, address: tuple[str, int] = ("127.0.0.1", 0), *, password: str = "ClueCon") -> tuple[str, int]:
+        """Open an inbound event socket; the address it listens on."""
+        if self._closed:
+            raise RuntimeError("the switch is closed")
+        self._event_sockets.append(EventSocket(self._core, self._api, address, password))
+        return self._event_sockets[-1].address
 
     def api(self, command: str) -> str:
         """What the console or an inbound event socket's ``api`` answers, such as ``status`` or ``uuid_kill <uuid>``."""
@@ -72,6 +88,8 @@ class Switch:
         for call in self._active:
             call.abandon()
         self._active = []
+        for event_socket in self._event_sockets:
+            event_socket.close()
 
     def _pace(self) -> None:
         while True:
@@ -92,6 +110,8 @@ class Switch:
 
     def _tick(self) -> None:
         self._core.clock.frame += 1
+        for event_socket in self._event_sockets:
+            event_socket.tick()
         for call in self._active:
             try:
                 call.tick()

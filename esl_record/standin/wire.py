@@ -1,4 +1,4 @@
-"""A TCP connection to a service: commands in, bytes out, and a log of both."""
+"""A TCP connection to who controls the switch: commands in, bytes out, and a log of both."""
 
 from __future__ import annotations
 
@@ -25,10 +25,8 @@ class Connection:
     bytes.
     """
 
-    def __init__(
-        self, address: tuple[str, int], log: list[tuple[str, bytes]], *, truncate_after: int | None = None
-    ) -> None:
-        self._socket = socket.create_connection(address, timeout=5)
+    def __init__(self, sock: socket.socket, log: list[tuple[str, bytes]], *, truncate_after: int | None = None) -> None:
+        self._socket = sock
         self._socket.settimeout(None)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._log = log
@@ -39,6 +37,13 @@ class Connection:
         self._close_wanted = False
         self._closing = False
         self._greenlets: list[gevent.Greenlet] = []
+
+    @classmethod
+    def to(
+        cls, address: tuple[str, int], log: list[tuple[str, bytes]], *, truncate_after: int | None = None
+    ) -> Connection:
+        """Connect; OSError if nobody listens there."""
+        return cls(socket.create_connection(address, timeout=5), log, truncate_after=truncate_after)
 
     def start(self, on_command: OnCommand, on_end: Callable[[], None]) -> None:
         """Begin to read; ``on_end`` is called when the far end closes or resets the connection."""
@@ -67,8 +72,8 @@ class Connection:
         if self._close_wanted:
             self.close()
 
-    def join(self, seconds: float) -> None:
-        """Wait until everything has been sent after ``close``; give up after ``seconds``."""
+    def join(self, seconds: float | None = None) -> None:
+        """Wait until the connection has been closed and everything sent; give up after ``seconds``."""
         gevent.joinall(self._greenlets, timeout=seconds)
         self._stop()
         self._socket.close()
@@ -145,7 +150,8 @@ class Connection:
             end = _BLANK_LINE.search(buffer)
             if end is None:
                 return buffer
-            text = buffer[: end.start()].decode("utf-8", "surrogateescape")
+            # The switch's strings end at a NUL.
+            text = buffer[: end.start()].partition(b"\0")[0].decode("utf-8", "surrogateescape")
             command, *lines = [line.strip("\r") for line in text.split("\n")]
             headers: dict[str, str] = {}
             for line in lines:

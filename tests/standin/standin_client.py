@@ -1,6 +1,7 @@
 """A service as small as one can be: a raw socket that sends commands and keeps what it is told."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -134,9 +135,17 @@ class Bench:
         self.client = Client()
         self.call: Call
 
-    def place(self, caller: Caller, *, path: str = "voicemail", answer: bool = True, linger: bool = True) -> Call:
+    def place(
+        self,
+        caller: Caller,
+        *,
+        path: str = "voicemail",
+        answer: bool = True,
+        linger: bool = True,
+        behind: Sequence[tuple[str, str]] = (),
+    ) -> Call:
         """Place a call, connect to it, and ask for its events."""
-        self.call = self.switch.call(self.client.address, path, caller)
+        self.call = self.switch.call(self.client.address, path, caller, behind=behind)
         self.switch.advance(0.02)
         self.client.accept()
         self.advance(0.04)

@@ -7,6 +7,8 @@ from esl_record.standin.voice import say
 
 USAGE = "-USAGE: <uuid> [start|stop|mask|unmask] <path> [<limit>] [<recording_vars>]\n"
 
+AUDIO_USAGE = "-USAGE: <uuid> [start [read|write] [[mute|level] <level>]|stop]\n"
+
 
 @pytest.fixture
 def call(bench):
@@ -26,6 +28,11 @@ def call(bench):
         ("uuid_setvar_multi {uuid} a=1;b=2", "+OK\n"),
         ("uuid_setvar nobody a 1", "-ERR No such channel!\n"),
         ("uuid_break nobody", "-ERR No such channel!\n"),
+        ("uuid_audio nobody stop", "-ERR No such channel!\n"),
+        ("uuid_audio {uuid} start write level 2", "+OK\n"),
+        ("uuid_audio {uuid} start write level 9", "+OK\n"),
+        ("uuid_audio {uuid} stop", "+OK\n"),
+        ("uuid_audio {uuid} start write", AUDIO_USAGE),
         ("uuid_kill nobody", "-ERR No such channel!\n"),
         ("uuid_answer nobody", "-ERROR\n"),
         ("uuid_record {uuid} dance /tmp/x.raw", USAGE),

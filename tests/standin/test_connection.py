@@ -45,13 +45,43 @@ def test_a_caller_name_cannot_add_a_header(bench):
     assert "X-Injected" not in headers
 
 
-def test_when_the_service_goes_the_call_stays_parked_and_its_file_grows(bench, call, tmp_path):
+def test_when_the_service_goes_the_dialplan_goes_on(bench, call):
+    bench.client.socket.close()
+    settle(bench)
+    assert (call.went_on, call.hangup_cause) == (True, "NORMAL_CLEARING")
+
+
+def test_parked_behind_it_the_call_stays_and_its_file_grows(bench, tmp_path):
+    call = bench.place(Caller(say(1.0)), behind=[("park", "")])
     bench.record(tmp_path / "a.raw", "RECORD_READ_ONLY=true")
     bench.client.socket.close()
     settle(bench, 1.0)
     assert call.alive
     assert not call.went_on
+    assert call.variables["current_application"] == "park"
     assert (tmp_path / "a.raw").stat().st_size == 16000
+
+
+def test_what_runs_when_the_service_goes_runs_to_its_end(bench):
+    call = bench.place(Caller(say(1.0)), behind=[("hangup", "USER_BUSY")])
+    bench.client.execute("playback", "tone_stream://%(1000,0,500)")
+    bench.client.execute("set", "a=b")
+    bench.advance(0.1)
+    bench.client.socket.close()
+    settle(bench, 0.8)
+    assert call.alive
+    bench.switch.advance(0.2)
+    assert (call.hangup_cause, call.variables["a"]) == ("USER_BUSY", "b")
+
+
+def test_a_service_that_goes_without_a_word_leaves_the_call_parked(bench):
+    call = bench.switch.call(bench.client.address, "", Caller(say(0.1)), behind=[("hangup", "USER_BUSY")])
+    bench.switch.advance(0.02)
+    bench.client.accept()
+    bench.client.socket.close()
+    settle(bench, 1.0)
+    assert call.alive
+    assert call.variables["current_application"] == "socket"
 
 
 @pytest.mark.parametrize("asked", ["resume", "variable"])
@@ -108,13 +138,14 @@ def test_a_killed_call_answers_first(bench, call):
     assert call.hangup_cause == "USER_BUSY"
 
 
-def test_a_call_taken_back_loses_no_audio(bench, tmp_path):
+def test_a_call_taken_back_loses_two_frames_of_audio(bench, tmp_path):
     caller = Caller(say(4.0))
-    call = bench.place(caller)
+    call = bench.place(caller, behind=[("park", "")])
     bench.record(tmp_path / "a.raw", "RECORD_READ_ONLY=true")
     bench.advance(0.5)
     bench.client.socket.close()
     settle(bench, 0.5)
+    lost = int(call.position * 8000)
     host, port = bench.client.address
     assert bench.switch.api(f"uuid_transfer {call.uuid} 'sleep:100,socket:{host}:{port} async full' inline") == "+OK\n"
     bench.switch.advance(0.2)
@@ -124,15 +155,70 @@ def test_a_call_taken_back_loses_no_audio(bench, tmp_path):
     assert bench.client.told[0]["variable_socket_path"] == "voicemail"
     bench.client.command("linger")
     assert bench.api(f"uuid_record {call.uuid} stop {tmp_path}/a.raw") == "+OK Success\n"
-    assert (tmp_path / "a.raw").read_bytes() == caller.audio[: int(call.position * 8000)].tobytes()
+    heard = caller.audio[: int(call.position * 8000)].copy()
+    heard[lost : lost + 320] = -1
+    assert (tmp_path / "a.raw").read_bytes() == heard.tobytes()
     assert call.transferred is not None
     assert not call.went_on
 
 
-def test_another_destination_takes_the_call_away(bench, call):
+def test_a_destination_that_is_none_ends_the_call(bench, call):
     bench.api(f"uuid_transfer {call.uuid} 7001 XML default")
     settle(bench)
     assert (call.transferred, call.went_on, call.finished.is_set()) == ("7001", False, True)
+    assert call.hangup_cause == "NO_ROUTE_DESTINATION"
+
+
+def test_a_connection_stays_with_a_call_that_is_sent_elsewhere(bench, call):
+    bench.client.execute("playback", "tone_stream://%(9000,0,500)")
+    bench.advance(0.1)
+    before = len(bench.client.events)
+    assert bench.api(f"uuid_transfer {call.uuid} 'sleep:300,hangup:USER_BUSY' inline") == "+OK\n"
+    bench.advance(0.5)
+    assert [(said.kind, dict(said.headers).get("Application")) for said in bench.client.events[before:]] == [
+        ("CHANNEL_EXECUTE_COMPLETE", "playback"),
+        ("CHANNEL_UNPARK", None),
+        ("CHANNEL_EXECUTE_COMPLETE", "socket"),
+        ("CHANNEL_STATE", None),
+        ("CHANNEL_STATE", None),
+        ("CHANNEL_EXECUTE", "sleep"),
+        ("CHANNEL_EXECUTE_COMPLETE", "sleep"),
+        ("CHANNEL_EXECUTE", "hangup"),
+        ("CHANNEL_HANGUP", None),
+        ("CHANNEL_EXECUTE_COMPLETE", "hangup"),
+        ("CHANNEL_STATE", None),
+        ("CHANNEL_STATE", None),
+        ("CHANNEL_HANGUP_COMPLETE", None),
+    ]
+    assert bench.client.told[-1]["Content-Disposition"] == "linger"
+    assert bench.client.events[before]["Application-Response"] == "PLAYBACK ERROR"
+
+
+@pytest.mark.parametrize(("sleep", "alive"), [("", False), ("sleep:200,", True)])
+def test_an_old_connection_that_ends_takes_the_call_out_of_its_new_park(bench, call, sleep, alive):
+    """But not out of another application."""
+    bench.api(f"uuid_transfer {call.uuid} '{sleep}park' inline")
+    bench.advance(0.1)
+    bench.client.socket.close()
+    settle(bench, 0.5)
+    assert call.alive == alive
+
+
+def test_a_call_that_is_recorded_by_an_application_does_not_survive_a_transfer(bench, tmp_path):
+    call = bench.place(Caller(say(0.5)), behind=[("record", f"{tmp_path}/a.wav 20")])
+    bench.client.socket.close()
+    settle(bench, 0.5)
+    assert (tmp_path / "a.wav").exists()
+    assert bench.switch.api(f"uuid_transfer {call.uuid} park inline") == "+OK\n"
+    settle(bench)
+    assert call.hangup_cause == "DESTINATION_OUT_OF_ORDER"
+
+
+def test_a_call_is_not_sent_elsewhere_for_ever(bench, call):
+    bench.api(f"uuid_setvar {call.uuid} max_forwards 1")
+    assert bench.api(f"uuid_transfer {call.uuid} park inline") == "-ERR\n"
+    settle(bench)
+    assert call.hangup_cause == "EXCHANGE_ROUTING_ERROR"
 
 
 def test_a_dead_switch_resets_and_says_nothing_more(bench, call, tmp_path):

@@ -67,6 +67,22 @@ def test_write_only_is_what_it_hears_and_minus_one_between(bench, party, tmp_pat
     np.testing.assert_array_equal(recorded[(recorded != -1) & (recorded != 0)], heard[heard != -1])
 
 
+def test_louder_is_what_the_party_hears_and_recordings_begun_after_that(bench, party, tmp_path):
+    call = bench.place(party)
+    bench.record(tmp_path / "before.raw", "RECORD_WRITE_ONLY=true")
+    bench.api(f"uuid_audio {call.uuid} start write level 2")
+    bench.record(tmp_path / "after.raw", "RECORD_WRITE_ONLY=true")
+    bench.client.execute("playback", "tone_stream://v=-20;%(200,0,1000)")
+    bench.advance(0.5)
+    loud = call.heard.max()
+    bench.api(f"uuid_audio {call.uuid} stop")
+    bench.client.execute("playback", "tone_stream://v=-20;%(200,0,1000)")
+    bench.advance(0.5)
+    before, after = spool(tmp_path / "before.raw"), spool(tmp_path / "after.raw")
+    assert loud == after.max() == call.heard.max() == int(before.max() * 2.3)
+    assert call.heard[-FRAME * 24 :].max() == after[-FRAME * 24 :].max() == before.max()
+
+
 def test_stereo_has_what_it_says_left_and_what_it_hears_right(bench, party, tmp_path):
     call = bench.place(party)
     bench.advance(0.3)

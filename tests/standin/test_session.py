@@ -150,6 +150,27 @@ def test_speaking_takes_as_long_as_the_text(bench, call):
     assert np.sqrt(np.mean(call.heard[-11000:].astype(float) ** 2)) > 1000
 
 
+def test_digits_are_queued_and_how_long_they_take_is_told(bench, call):
+    for digits, told in (("12", "1000"), ("1wW2*", "1500"), ("w", "1500"), ("1" * 100, "1500")):
+        bench.client.execute("send_dtmf", digits)
+        bench.advance(0.04)
+        assert bench.api(f"uuid_getvar {call.uuid} last_dtmf_duration") == told
+
+
+@pytest.mark.parametrize(("limit", "digit"), [("", "*"), (" 1", "")])
+def test_recording_as_an_application_ends_with_a_digit_or_at_its_limit(bench, call, tmp_path, limit, digit):
+    path = tmp_path / "a.wav"
+    bench.client.execute("record", f"{path}{limit}")
+    bench.advance(0.7)
+    assert bench.client.kinds[-1] == "EXECUTE"
+    for pressed in digit:
+        call.press(pressed)
+    bench.advance(0.1 if digit else 0.5)
+    assert bench.client.kinds[-1] == "EXECUTE_COMPLETE"
+    assert path.stat().st_size > 1000
+    assert call.alive
+
+
 def test_an_unknown_application_ends_the_call(bench, call):
     bench.client.execute("no_such_app", "x")
     bench.advance(0.02)

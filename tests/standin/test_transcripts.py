@@ -25,6 +25,7 @@ HAPPENINGS = {
     ],
     "bridge": [(3.95, "press 9"), (4.52, "hang up")],
     "header_encoding": [(4.00, "kill")],
+    "transfer": [(1.00, "uuid_transfer {uuid} 'sleep:300,set:a=b,hangup:USER_BUSY' inline")],
 }  # fmt: skip
 
 # When the ACK to the answer comes depends on SIP alone; until then these stand where the INVITE put them.
@@ -40,8 +41,9 @@ VOLATILE = re.compile(
     r"|variable_record_(file_size|samples|seconds|ms)"
 )
 
-# A uuid the switch makes up; those the service chose begin with ones.
-MADE_UP = re.compile(r"(?!1111)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# A uuid the switch makes up, with the second before it in which a call was transferred; those the service chose begin
+# with ones.
+MADE_UP = re.compile(r"(\d{10}%3A)?(?!1111)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Entry(NamedTuple):
@@ -118,6 +120,8 @@ class Replay:
             self.call.hang_up()
         elif what == "kill":
             self.switch.api(f"uuid_kill {self.call.uuid} MANAGER_REQUEST")
+        elif what.startswith("uuid_"):
+            self.switch.api(what.format(uuid=self.call.uuid))
         elif not self.client.ended:
             what = what.replace(self.was["Unique-ID"], self.call.uuid)
             what = what.replace("/var/spool/esl-record", str(self.spool))
