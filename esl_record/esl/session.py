@@ -25,6 +25,12 @@ LINGER = 5
 
 _LAST_WORD = 1.0
 
+_SLEEP = 3_600_000
+"""Milliseconds of one sleep: the switch counts microseconds in 32 bits."""
+
+_DIGITS = 99
+"""Digits the switch takes at once; it sends none of more."""
+
 _EVENTS = "RECORD_START RECORD_STOP"
 
 
@@ -39,7 +45,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.address = address
         self.data: Mapping[str, str] = {}
         self.hangup_cause: str | None = None
+        self.left = False
+        """The call was sent elsewhere in the switch; its events still come."""
         self._over = Flag()
+        self._ignores_digits = False
         self._executing: dict[str, AsyncResult[wire.Event]] = {}
         super().__init__(sock, timeout=timeout)
 
@@ -74,6 +83,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     def live(self) -> bool:
         """Whether the call can still be told to do something."""
         return self.connected and self.hangup_cause is None
+
+    @property
+    def over(self) -> Flag:
+        """Set once the call has ended, or the connection."""
+        return self._over
 
     @property
     def answered(self) -> bool:
@@ -131,17 +145,32 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma."""
         return self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
 
-    def bridge(self, dial_string: str) -> wire.Event:
-        """Connects the call with another party until either hangs up; the variables of the event tell how it went."""
-        return self.execute("bridge", dial_string)
-
     def send_digits(self, digits: str) -> None:
-        """Sends DTMF to the party; ``w`` and ``W`` wait 0.5 and 1 s. Returns when they are queued."""
-        self.execute("send_dtmf", digits)
+        """Sends DTMF to the party; ``w`` and ``W`` wait 0.5 and 1 s. Returns when the digits are out."""
+        self.ignore_digits()
+        for at in range(0, len(digits), _DIGITS):
+            part = digits[at : at + _DIGITS]
+            # The switch only queues them, and with a sound would send them twice as fast.
+            told = self.execute("send_dtmf", part).get("variable_last_dtmf_duration")
+            pressed = len(part) - part.count("w") - part.count("W")
+            lasts = int(told) if pressed and told.isdigit() else 500 * pressed
+            self.sleep(lasts + 20 * pressed + 500 * part.count("w") + 1000 * part.count("W"))
 
     def sleep(self, milliseconds: int) -> None:
         """Lets the call wait, in the switch's time."""
-        self.execute("sleep", str(milliseconds))
+        for slept in range(0, max(1, milliseconds), _SLEEP):
+            self.execute("sleep", str(min(_SLEEP, milliseconds - slept)))
+
+    def ignore_digits(self) -> None:
+        """From now on no digit of the party ends a sound or a sleep; by itself ``*`` ends the one, any the other."""
+        if not self._ignores_digits:
+            self._call_api("uuid_setvar_multi", "playback_terminators=none;sleep_eat_digits=true")
+            self._ignores_digits = True
+
+    def audio_level(self, level: int) -> None:
+        """Makes what the party hears softer or louder, -4 to 4, 0 = as it is. Recordings that run already do not hear
+        the difference."""
+        self._call_api("uuid_audio", f"start write level {level}" if level else "stop")
 
     def limit_duration(self, seconds: float) -> None:
         """Lets the switch hang up when the call has lasted another ``seconds``, whatever becomes of this service."""
@@ -156,6 +185,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         if self.live:
             self._request(wire.hangup(cause), "hangup")
             self._over.wait(self.timeout)
+
+    def transfer(self, destination: str) -> None:
+        """Sends the call to ``extension [dialplan [context]]``; then it takes no more orders from here."""
+        self._call_api("uuid_transfer", destination)
+        self._leave()
 
     def uuid_break(self) -> None:
         """Ends what is playing."""
@@ -181,7 +215,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self._call_api("uuid_record", f"start {path} 0 {{{settings}}}")
 
     def stop_tap(self, path: str) -> None:
-        self._call_api("uuid_record", f"stop {path}")
+        """Ends it in a call that was sent elsewhere, too: nobody else would."""
+        self._ask("uuid_record", f"stop {path}")
 
     def pause_tap(self, path: str, *, mask: bool) -> None:
         """Stops the spool growing, or with ``mask`` lets it grow with silence."""
@@ -201,11 +236,12 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             except (CallGone, CommandTimeout, CommandRefused) as error:
                 log.debug("%s: release: %s", self.label, error)
         try:
-            if self.live:
+            # One that was sent elsewhere it would take out of there, and leave with nothing to do.
+            if self.live and not self.left:
                 self.send("resume")
         except (CallGone, CommandTimeout) as error:
             log.debug("%s: release: %s", self.label, error)
-        if not self.connected and self.hangup_cause is None:
+        if not self.connected and self.hangup_cause is None and not self.left:
             self._resume_blind()
         self.stop()
 
@@ -219,6 +255,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def _call_api(self, name: str, argument: str) -> str:
         self.raise_if_disconnected()
+        return self._ask(name, argument)
+
+    def _ask(self, name: str, argument: str) -> str:
+        if not self.live:
+            raise self.gone()
         try:
             return self.api(f"{name} {self.uuid} {argument}")
         except CommandRefused as error:
@@ -227,12 +268,13 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             raise
 
     def raise_if_disconnected(self) -> None:
-        """Raises CallGone once the call is over; greenswitch's ``while_connected`` asks here too."""
-        if not self.live:
+        """Raises CallGone once the call is over or elsewhere; greenswitch's ``while_connected`` asks here too."""
+        if not self.live or self.left:
             raise self.gone()
 
     def gone(self) -> CallGone:
-        return CallGone(f"{self.label}: {self.hangup_cause}") if self.hangup_cause else super().gone()
+        why = self.hangup_cause or ("sent elsewhere" if self.left else "")
+        return CallGone(f"{self.label}: {why}") if why else super().gone()
 
     # ---- what the switch says
 
@@ -241,6 +283,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             done = self._executing.get(event.get("Application-UUID"))
             if done is not None:
                 done.set(event)
+            elif event.get("Application") == "socket" and self.hangup_cause is None:
+                self._leave()
         elif event.name == "CHANNEL_ANSWER":
             self.data = {**self.data, "Answer-State": "answered"}
         elif event.name == "CHANNEL_HANGUP":
@@ -259,6 +303,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     def _lost(self, fault: Exception | None) -> None:
         super()._lost(fault)
         self._over.set()
+        self._end_executions()
+
+    def _leave(self) -> None:
+        self.left = True
         self._end_executions()
 
     def _end_executions(self) -> None:

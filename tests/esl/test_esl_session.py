@@ -522,6 +522,61 @@ def test_releasing_a_call_that_hung_up_lets_go_without_resume(line: Line) -> Non
     result(releasing)
 
 
+def sent_elsewhere(line: Line) -> None:
+    """Somebody else transfers the call; its next extension is not this session's."""
+    waiting = line.does(line.session.playback, "/long.wav")
+    line.executed()
+    line.peer.event("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+    with pytest.raises(CallGone, match="call u1: sent elsewhere"):
+        result(waiting)
+
+
+def test_a_socket_application_of_its_own_sends_the_call_nowhere(line: Line) -> None:
+    waiting = line.does(line.session.execute, "socket", "127.0.0.1:9 async full")
+    line.completes()
+    result(waiting)
+    assert not line.session.left
+
+
+def test_a_call_that_was_sent_elsewhere_takes_no_more_orders(line: Line) -> None:
+    sent_elsewhere(line)
+    for verb in (line.session.answer, line.session.uuid_break, lambda: line.session.start_tap("/x.raw", {})):
+        with pytest.raises(CallGone, match="sent elsewhere"):
+            verb()
+    assert line.silent()
+
+
+def test_a_call_that_was_sent_elsewhere_is_let_go_without_resume(line: Line) -> None:
+    sent_elsewhere(line)
+    releasing = line.does(line.session.release, [("why", "x")])
+    assert line.rest() == ["exit"]
+    result(releasing)
+
+
+def test_a_tap_ends_in_a_call_that_was_sent_elsewhere_too(line: Line) -> None:
+    sent_elsewhere(line)
+    stopping = line.does(line.session.stop_tap, "/x.raw")
+    assert line.answers() == "uuid_record u1 stop /x.raw"
+    result(stopping)
+
+
+def test_a_call_it_has_transferred_is_not_resumed(line: Line) -> None:
+    transferring = line.does(line.session.transfer, "7000 XML default")
+    assert line.answers() == "uuid_transfer u1 7000 XML default"
+    result(transferring)
+    releasing = line.does(line.session.release)
+    assert line.rest() == ["exit"]
+    result(releasing)
+
+
+def test_a_transfer_that_is_refused_changes_nothing(line: Line) -> None:
+    transferring = line.does(line.session.transfer, "7000")
+    line.answers("-ERR no")
+    with pytest.raises(CommandRefused):
+        result(transferring)
+    assert not line.session.left
+
+
 def test_releasing_what_the_switch_has_closed_does_nothing(line: Line) -> None:
     line.peer.close()
     assert line.session.closed.wait(LIMIT)

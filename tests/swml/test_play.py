@@ -1,23 +1,51 @@
 """play: what each kind of URL is to the switch, and that nothing else gets there."""
 
+import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from test_calls import FakeSession, call_on
 
+from esl_record.errors import CallGone, CommandRefused, DocumentError
 from esl_record.recording.params import ParameterError
+from esl_record.status.event import Identity
+from esl_record.swml.call import Call
+from esl_record.swml.check import check
+from esl_record.swml.document import parse
 from esl_record.swml.methods import METHODS
-from esl_record.swml.methods.play import LONGEST_RING, RINGS, playable
+from esl_record.swml.methods.play import LEVELS
+from esl_record.swml.rings import RINGS
+from esl_record.swml.site import Site
+from esl_record.swml.sounds import LONGEST_RING, playable, shown
 
 SOUNDS = [
     ("say:Hello there", ("speak", "Hello there")),
     ("say:  Hello: there  ", ("speak", "Hello: there")),
     ("say:\u00fcber \u4e2d", ("speak", "\u00fcber \u4e2d")),
+    ("say:", ("speak", "")),
+    ("say:   ", ("speak", "")),
+    ("say: x", ("speak", "x")),
+    ("silence: 5", ("playback", "silence_stream://5000")),
+    ("silence:.5", ("playback", "silence_stream://500")),
+    ("silence:5.", ("playback", "silence_stream://5000")),
+    ("silence:0", ("playback", "")),
+    ("silence:0.0001", ("playback", "")),
     ("silence:2", ("playback", "silence_stream://2000")),
     ("silence:0.25", ("playback", "silence_stream://250")),
     ("ring:us", ("playback", "tone_stream://%(2000,4000,440,480)")),
+    ("ring: us", ("playback", "tone_stream://%(2000,4000,440,480)")),
+    ("ring: 8: us", ("playback", "tone_stream://%(2000,4000,440,480);%(2000,0,440,480)")),
+    ("ring::us", ("playback", "tone_stream://%(2000,4000,440,480)")),
+    ("ring:us-old", ("playback", "tone_stream://%(2000,4000,380,460)")),
+    ("ring:1.5:us-old", ("playback", "tone_stream://%(1500,0,380,460)")),
+    ("ring:in", ("playback", "tone_stream://%(400,200,375,425);%(400,2000,375,425)")),
+    ("ring:0:us", ("playback", "")),
+    ("ring:0.0001:de", ("playback", "")),
     ("ring:US", ("playback", "tone_stream://%(2000,4000,440,480)")),
     ("ring:8:us", ("playback", "tone_stream://%(2000,4000,440,480);%(2000,0,440,480)")),
     ("ring:2.5:us", ("playback", "tone_stream://%(2000,500,440,480)")),
@@ -31,6 +59,10 @@ SOUNDS = [
     ("file:///var/sounds/hello.wav", ("playback", "/var/sounds/hello.wav")),
     ("file:///var/sounds/hello%20there.wav", ("playback", "/var/sounds/hello there.wav")),
     ("http://example.com/a.wav", ("playback", "http://example.com/a.wav")),
+    ("https://ann:secret@example.com/a.wav", ("playback", "https://ann:secret@example.com/a.wav")),
+    ("https://ann:a%2Fb%25@example.com/%20.wav", ("playback", "https://ann:a/b%@example.com/%20.wav")),
+    ("https://ann:a%40b@example.com/a.wav", ("playback", "https://ann:a%40b@example.com/a.wav")),
+    ("https://ann:a%0Ab@example.com/a.wav", ("playback", "https://ann:a%0Ab@example.com/a.wav")),
     ("https://example.com/a.wav?b=c&d=%20", ("playback", "https://example.com/a.wav?b=c&d=%20")),
 ]
 
@@ -45,9 +77,10 @@ REFUSED = [
     "hello.wav",
     "hello",
     "../hello.wav",
-    "say:",
-    "say:   ",
     "silence:",
+    "silence:.",
+    "silence:1.2.3",
+    "silence:\u0663",
     "silence:-1",
     "silence:long",
     "silence:nan",
@@ -114,25 +147,28 @@ REFUSED = [
 
 @pytest.mark.parametrize("url", REFUSED, ids=ascii)
 def test_any_other_url_is_refused_and_named(url: str) -> None:
-    with pytest.raises(ParameterError) as caught:
+    with pytest.raises(ValueError, match=r"understood|wanted"):
         playable(url)
+    with pytest.raises(ParameterError) as caught:
+        METHODS["play"](call_on(FakeSession()), url)
     assert str(caught.value).startswith(f"play: url = {url[:80]!r}: ")
 
 
-def test_a_refused_url_shows_only_its_beginning() -> None:
-    with pytest.raises(ParameterError) as caught:
-        playable("x" * 100_000)
-    assert len(str(caught.value)) < 300
+def test_a_refused_url_shows_only_its_beginning_and_no_password() -> None:
+    for url in ("x" * 100_000, "https://ann:secret@example.com/a b"):
+        with pytest.raises(ParameterError) as caught:
+            METHODS["play"](call_on(FakeSession()), url)
+        assert len(str(caught.value)) < 300
+        assert "secret" not in str(caught.value)
+    assert shown("https://ann:secret@example.com/a.wav?token=secret") == "https://***@example.com/a.wav"
 
 
-@pytest.mark.parametrize("url", ["ring:0:us", "ring:0.0001:de"])
-def test_a_ring_of_no_time_is_no_empty_tone(url: str) -> None:
-    """The switch could not play a tone stream without a tone."""
-    try:
-        argument = playable(url)[1]
-    except ParameterError as error:
-        argument = str(error)
-    assert argument != "tone_stream://"
+LISTED = """at au bg br be ch cl cn cz de dk ee es fi fr gr hu il in it lt jp mx my nl no nz ph pl pt ru se sg th uk us
+us-old tw ve za"""
+
+
+def test_every_country_of_the_reference_has_a_ring() -> None:
+    assert set(LISTED.split()) <= set(RINGS)
 
 
 PARTS = re.compile(r"%\((\d+),(\d+),([\d,]+)\)")
@@ -165,10 +201,10 @@ KINDS = ["say:", "silence:", "ring:", "ring:5:", "tone_stream://", "silence_stre
 def test_whatever_the_url_the_switch_gets_one_clean_line_or_nothing(kind: str, rest: str) -> None:
     try:
         application, argument = playable(kind + rest)
-    except ParameterError:
+    except ValueError:
         application, argument = "", ""
     assert application in ("", "speak", "playback")
-    if application == "playback":
+    if application == "playback" and argument:
         assert argument.isprintable()
         scheme, found, _ = argument.partition("://")
         assert not found or scheme.lower() in ("tone_stream", "silence_stream", "http", "https")
@@ -187,6 +223,14 @@ def test_several_are_played_in_turn_and_the_call_answered_first() -> None:
         ("playback", "silence_stream://1000"),
         ("playback", "/two.wav"),
     ]
+    assert session.ignores_digits
+
+
+def test_what_takes_no_time_is_passed_over() -> None:
+    session = FakeSession()
+    METHODS["play"](call_on(session), {"urls": ["say:", "silence:0", "say:One", "ring:0:us"]})
+    METHODS["play"](call_on(session), {"urls": []})
+    assert session.verbs == [("answer",), ("speak", "One")]
 
 
 @pytest.mark.parametrize("params", ["say:Hi", {"url": "say:Hi"}, {"urls": ["say:Hi"]}], ids=str)
@@ -211,9 +255,8 @@ def test_nothing_is_heard_when_one_of_several_is_refused() -> None:
 
 
 BAD = [
-    ({}, ["play", "url", "urls"]),
+    ({}, ["play", "url", "missing"]),
     ({"url": "say:a", "urls": ["say:b"]}, ["play", "url", "urls"]),
-    ({"urls": []}, ["play", "url"]),
     ({"urls": "say:a"}, ["play", "urls", "say:a", "list"]),
     ({"urls": ["say:a", 5]}, ["play", "urls", "5", "string"]),
     ({"url": 5}, ["play", "url", "5", "string"]),
@@ -221,7 +264,13 @@ BAD = [
     (5, ["play", "5"]),
     (["say:a"], ["play", "mapping"]),
     ({"url": "say:a", "auto_answer": 1}, ["play", "auto_answer", "1", "true or false"]),
-    ({"url": "say:a", "volume": 5}, ["play", "volume", "url"]),
+    ({"url": "say:a", "volume": 40.5}, ["play", "volume", "40.5", "40"]),
+    ({"url": "say:a", "volume": "loud"}, ["play", "volume", "loud", "number"]),
+    ({"url": "say:a", "volume": "nan"}, ["play", "volume", "nan"]),
+    ({"url": "say:a", "say_voice": 5}, ["play", "say_voice", "5", "string"]),
+    ({"url": "say:a", "status_url": "example"}, ["play", "status_url", "example", "URL"]),
+    ({"url": "say:a", "loud": True}, ["play", "loud", "url", "urls", "volume"]),
+    ({"urls": ["say:a", "ring:xx"]}, ["play", "urls.1", "ring:xx", "za"]),
 ]
 
 
@@ -232,3 +281,171 @@ def test_wrong_parameters_are_refused_by_name_with_nothing_heard(params: object,
         METHODS["play"](call_on(session), params)
     missing = [word for word in named if word not in str(caught.value)]
     assert (missing, session.verbs) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        ("[{play: 'ring:xx'}]", ["step 1", "play: url = 'ring:xx'"]),
+        ("[answer, {play: {urls: ['say:a', 'mp3:x']}}]", ["step 2", "play: urls.1 = 'mp3:x'"]),
+        ("[{play: {url: 'say:a', volume: 41}}]", ["play: volume = '41'", "40"]),
+        ("[{prompt: {play: 'ring:xx'}}]", ["prompt: play.0 = 'ring:xx'"]),
+        ("[{prompt: {play: ['say:a', 'mp3:x']}}]", ["prompt: play.1 = 'mp3:x'"]),
+    ],
+)
+def test_a_wrong_url_is_found_before_the_first_step(steps: str, told: list[str]) -> None:
+    with pytest.raises(DocumentError) as caught:
+        check(parse(f"{{version: 1.0.0, sections: {{main: {steps}}}}}", "greeting"))
+    assert [text for text in told if text not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"play": "ring:${seconds}:us"},
+        {"play": "${sound}"},
+        {"play": {"urls": ["say:a", "%{sound}"], "volume": "${volume}"}},
+        {"play": {"urls": "${sounds}"}},
+        {"prompt": {"play": "${sound}", "max_digits": "${n}"}},
+        {"prompt": {"play": ["silence:${n}", "say:${text}"]}},
+    ],
+    ids=str,
+)
+def test_what_a_reference_will_be_is_looked_at_when_it_is_run(step: object) -> None:
+    check(parse(json.dumps({"version": "1.0.0", "sections": {"main": [step]}}), "greeting"))
+
+
+# ---- voices
+
+
+VOICES = {"polly.salli": "cloud|salli", "de-DE": "cloud|anna", "male": "cloud|bob"}
+SPOKEN: list[tuple[dict[str, str], dict[str, str], dict[str, str], str]] = [
+    ({}, {}, {}, "flite|slt"),
+    ({"say_gender": "male"}, {}, {}, "flite|rms"),
+    ({"say_voice": "kal"}, {}, {}, "flite|kal"),
+    ({"say_voice": "Polly.Nobody", "say_gender": "male"}, {}, {}, "flite|rms"),
+    ({"say_voice": "Polly.Salli", "say_gender": "male"}, {}, VOICES, "cloud|salli"),
+    ({"say_voice": "Polly.Nobody", "say_language": "de-de"}, {}, VOICES, "cloud|anna"),
+    ({"say_language": "sv-SE", "say_gender": "Male"}, {}, VOICES, "cloud|bob"),
+    ({}, {"say_voice": "Polly.Salli"}, VOICES, "cloud|salli"),
+    ({"say_voice": "de-DE"}, {"say_voice": "Polly.Salli"}, VOICES, "cloud|anna"),
+    ({"say_language": "de-DE"}, {"say_voice": "Polly.Salli"}, VOICES, "cloud|salli"),
+    ({}, {}, VOICES, "flite|slt"),
+    ({}, {}, {**VOICES, "female": "cloud|carol"}, "cloud|carol"),
+    ({"say_gender": "male"}, {}, {"en-US": "cloud|dora"}, "cloud|dora"),
+]
+
+
+@pytest.mark.parametrize(("params", "variables", "voices", "spoken"), SPOKEN)
+def test_the_voice_is_the_first_there_is_for_what_was_named(
+    params: dict[str, str], variables: dict[str, str], voices: dict[str, str], spoken: str
+) -> None:
+    session = FakeSession()
+    call = call_on(session)
+    call.vars.update(variables)
+    call.site = replace(call.site, voices=voices)
+    METHODS["play"](call, {"url": "say:Hi", **params})
+    assert session.voices == [spoken]
+
+
+# ---- volume
+
+
+@pytest.mark.parametrize(
+    ("volume", "level"), [(-40, -4), (-10, -3), ("-6", -2), (-1.0, -1), (1.2, 1), (6, 2), (9.0, 3), (11, 3), (40.0, 4)]
+)
+def test_the_volume_is_the_nearest_the_switch_has_and_is_taken_back(volume: object, level: int) -> None:
+    session = FakeSession(answered=True)
+    METHODS["play"](call_on(session), {"urls": ["say:a", "say:b"], "volume": volume})
+    assert session.verbs == [("audio_level", level), ("speak", "a"), ("speak", "b"), ("audio_level", 0)]
+
+
+@pytest.mark.parametrize("volume", [0, "0", 0.9, -0.9])
+def test_where_no_step_is_nearer_nothing_is_changed(volume: object) -> None:
+    session = FakeSession(answered=True)
+    METHODS["play"](call_on(session), {"url": "say:a", "volume": volume})
+    assert session.verbs == [("speak", "a")]
+
+
+def test_the_volume_is_taken_back_where_a_sound_is_refused() -> None:
+    session = FakeSession(answered=True, refused=["speak"])
+    with pytest.raises(CommandRefused):
+        METHODS["play"](call_on(session), {"url": "say:a", "volume": 6})
+    assert session.verbs == [("audio_level", 2), ("audio_level", 0)]
+
+
+@given(st.floats(-40, 40))
+def test_no_step_is_nearer_than_the_one_taken(volume: float) -> None:
+    session = FakeSession(answered=True)
+    METHODS["play"](call_on(session), {"url": "say:a", "volume": volume})
+    taken = session.verbs[0][1] if len(session.verbs) > 1 else 0
+    assert abs(LEVELS[taken] - volume) == min(abs(level - volume) for level in LEVELS.values())  # type: ignore[index]
+
+
+# ---- status events
+
+
+def events_of(call: Call) -> list[tuple[str, str, str, Mapping[str, Any]]]:
+    """What ``call`` tells from now on."""
+    told: list[tuple[str, str, str, Mapping[str, Any]]] = []
+    call.site = Site(Identity("p", "s", "n"), tell=lambda *event: told.append(event))
+    return told
+
+
+def played(session: FakeSession, params: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Where events went, and the states they told."""
+    call = call_on(session)
+    told = events_of(call)
+    try:
+        METHODS["play"](call, params)
+    except (CallGone, CommandRefused):
+        pass
+    assert len({key for _, key, _, _ in told}) == (1 if told else 0)
+    assert all(body["params"]["control_id"] == key for _, key, _, body in told)
+    assert all(body["params"]["state"] == state for _, _, state, body in told)
+    assert {body["event_type"] for _, _, _, body in told} <= {"calling.call.play"}
+    return [(url, state) for url, _, state, _ in told]
+
+
+URL = "http://example.com/told"
+
+
+@pytest.mark.parametrize(
+    ("session", "states"),
+    [
+        ({}, ["playing", "finished"]),
+        ({"missing": ["/two.wav"]}, ["playing", "error"]),
+        ({"refused": ["speak"]}, ["playing", "error"]),
+        ({"lives": 2}, ["playing", "finished"]),
+        ({"lives": 3, "missing": ["/two.wav"]}, ["playing", "finished"]),
+    ],
+    ids=["played", "missing", "refused", "hung up while speaking", "hung up while playing"],
+)
+def test_who_wants_to_know_is_told(session: dict[str, Any], states: list[str]) -> None:
+    params = {"urls": ["say:One", "/two.wav", "say:Three"], "status_url": URL}
+    assert played(FakeSession(**session), params) == [(URL, state) for state in states]
+
+
+def test_who_does_not_want_to_know_is_not() -> None:
+    assert played(FakeSession(), {"url": "say:One"}) == []
+
+
+def test_an_event_is_the_references() -> None:
+    call = call_on(FakeSession())
+    told = events_of(call)
+    METHODS["play"](call, {"url": "say:One", "status_url": URL})
+    *_, (_, key, _, body) = told
+    assert body == {
+        "event_type": "calling.call.play",
+        "event_channel": "swml:3f5b",
+        "timestamp": body["timestamp"],
+        "project_id": "p",
+        "space_id": "s",
+        "params": {"call_id": "3f5b", "node_id": "n", "control_id": key, "state": "finished"},
+    }
+
+
+def test_what_cannot_be_played_does_not_keep_the_rest() -> None:
+    session = FakeSession(missing=["/two.wav"])
+    METHODS["play"](call_on(session), {"urls": ["/two.wav", "say:Three"]})
+    assert session.verbs[-1] == ("speak", "Three")
