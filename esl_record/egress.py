@@ -10,7 +10,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
@@ -35,8 +35,8 @@ from esl_record.errors import EslRecordError
 Network = IPv4Network | IPv6Network
 _Found = tuple[int, int, int, str, Any]  # what getaddrinfo gives
 
-_ANSWER = 1 << 18
-"""Bytes of an answer that are read, all heads of it included."""
+ANSWER = 1 << 18
+"""Bytes of an answer that are read unless another bound is given, all heads of it included."""
 
 _LOOKUPS, _RETRIES = 32, 8
 """Names looked up at once; of those that were slow the last time."""
@@ -83,8 +83,11 @@ class AddressPolicy:
         return any(found in network for network in _UNICAST) and not any(found in network for network in _SPECIAL)
 
 
-def session(policy: AddressPolicy, *, connections: int = 8, trust: ssl.SSLContext | None = None) -> requests.Session:
-    """A session whose every connection goes to an address ``policy`` permits; keeps ``connections`` a host.
+def session(
+    policy: AddressPolicy, *, connections: int = 8, trust: ssl.SSLContext | None = None, answer: int = ANSWER
+) -> requests.Session:
+    """A session whose every connection goes to an address ``policy`` permits; keeps ``connections`` a host, and reads
+    ``answer`` bytes of an answer at most.
 
     Requests raise AddressRefused, as it is, where there is no such address. A name is looked up once for a connection
     and that very address is connected to: a second answer cannot lead elsewhere. Redirects are not followed, nothing
@@ -94,7 +97,7 @@ def session(policy: AddressPolicy, *, connections: int = 8, trust: ssl.SSLContex
     made = _Session()
     made.trust_env = False
     made.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    adapter = _Adapter(policy, connections, trust or authorities())
+    adapter = _Adapter(functools.partial(_Pools, policy, answer), connections, trust or authorities())
     for scheme in ("http://", "https://"):
         made.mount(scheme, adapter)
     return made
@@ -119,15 +122,13 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, policy: AddressPolicy, connections: int, trust: ssl.SSLContext) -> None:
-        self._policy = policy
+    def __init__(self, pools: Callable[..., "_Pools"], connections: int, trust: ssl.SSLContext) -> None:
+        self._pools = pools
         self._trust = trust
         super().__init__(pool_connections=4, pool_maxsize=connections, max_retries=Retry(0, read=False))
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **_: Any) -> None:
-        self.poolmanager = _Pools(
-            self._policy, num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._trust
-        )
+        self.poolmanager = self._pools(num_pools=connections, maxsize=maxsize, block=block, ssl_context=self._trust)
 
     def send(  # type: ignore[override]  # fewer options than requests has, see below
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **_: Any
@@ -140,16 +141,16 @@ class _Adapter(HTTPAdapter):
 
 
 class _Pools(PoolManager):
-    def __init__(self, policy: AddressPolicy, **options: Any) -> None:
+    def __init__(self, policy: AddressPolicy, answer: int, **options: Any) -> None:
         super().__init__(**options)
-        self._policy = policy
+        self._rules = policy, answer
 
     def _new_pool(
         self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
     ) -> HTTPConnectionPool:
         pool = super()._new_pool(scheme, host, port, request_context)
         kind = _TlsConnection if scheme == "https" else _Vetted
-        pool.ConnectionCls = functools.partial(kind, self._policy)  # type: ignore[assignment]  # urllib3 calls it
+        pool.ConnectionCls = functools.partial(kind, *self._rules)  # type: ignore[assignment]  # urllib3 calls it
         return pool
 
 
@@ -211,9 +212,9 @@ class _Bounded(io.RawIOBase):
     while data is ready: all the service would wait for a peer that floods, and no timeout would ever strike.
     """
 
-    def __init__(self, raw: io.RawIOBase) -> None:
+    def __init__(self, raw: io.RawIOBase, limit: int) -> None:
         self._raw = raw
-        self._left = _ANSWER
+        self._limit = self._left = limit
 
     def readable(self) -> bool:
         return True
@@ -221,7 +222,7 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         gevent.sleep(0)
         if not self._left:
-            raise OSError(f"an answer of more than {_ANSWER >> 10} KiB")
+            raise OSError(f"an answer of more than {self._limit >> 10} KiB")
         count: int | None = self._raw.readinto(memoryview(buffer)[: self._left])
         self._left -= count or 0
         return count
@@ -234,19 +235,18 @@ class _Bounded(io.RawIOBase):
 class _Answer(HTTPResponse):
     """Here, and not where a body is read, as http.client reads heads and the ends of chunks without a bound."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+    def __init__(self, limit: int, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp = io.BufferedReader(_Bounded(self.fp.detach()))
+        self.fp = io.BufferedReader(_Bounded(self.fp.detach(), limit))
 
 
 class _Vetted(HTTPConnection):
     """Connects to permitted addresses only."""
 
-    response_class = _Answer
-
-    def __init__(self, policy: AddressPolicy, *args: Any, **options: Any) -> None:
+    def __init__(self, policy: AddressPolicy, answer: int, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._policy = policy
+        self.response_class = functools.partial(_Answer, answer)  # type: ignore[assignment]  # http.client calls it
 
     def _new_conn(self) -> socket.socket:
         limit = float(self.timeout) if isinstance(self.timeout, int | float) else None

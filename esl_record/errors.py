@@ -42,6 +42,10 @@ class DocumentError(EslRecordError):
         """Whether the message says already in which step."""
 
 
+class WebError(EslRecordError):
+    """A web server could not be asked, or gave no answer that can be used; the text names it, without passwords."""
+
+
 class SpoolError(EslRecordError):
     """The file the media bug writes is missing, unreadable or has stopped growing."""
 

@@ -28,6 +28,7 @@ class Post:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> dict[str, Any]:
@@ -158,4 +159,4 @@ def _read(lines: Any) -> Post | None:
     while line := lines.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return Post(request[1], headers, lines.read(int(headers.get("content-length", 0))))
+    return Post(request[1], headers, lines.read(int(headers.get("content-length", 0))), request[0])
