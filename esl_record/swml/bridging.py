@@ -5,7 +5,6 @@ stands or has failed: nobody is told that it rings, nor that a leg of a later gr
 its outcome is known.
 """
 
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from pydantic import HttpUrl
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl.wire import Event
 from esl_record.swml.call import Call
-
-log = logging.getLogger(__name__)
 
 REASONS = {
     "NORMAL_CLEARING": "hangup",

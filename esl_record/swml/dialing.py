@@ -37,8 +37,8 @@ _ADDRESS = re.compile(
 _SWITCHES_OWN = re.compile(r";(?:fs_|received)", re.IGNORECASE)
 """Parameters by which the switch sends a call to another address than the one that is named."""
 
-# The switch decodes percent signs, cuts at / : @, and writes the name between quotes.
-_UNTOLD = re.compile(r"[^\w ,.()&+#*!?;=\u2019-]+")
+# In a name the switch decodes percent signs and cuts at / : @; it writes what is left between quotes.
+_UNTOLD = re.compile(r"[~|\\\[\]{}$^\"%/:@<>]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ class Leg:
 
 
 def display_name(text: str) -> str:
-    """``text`` as far as a name may be shown to whoever is called; runs of what is left out become a space."""
-    return " ".join(_UNTOLD.sub(" ", text.replace("'", "\u2019").replace("_", " ")).split())[:LONGEST_NAME].strip()
+    """``text`` as far as it can be shown to whoever is called; what cannot becomes a space."""
+    told = "".join(char if char.isprintable() else " " for char in text.replace("'", "\u2019"))
+    return " ".join(_UNTOLD.sub(" ", told).split())[:LONGEST_NAME].strip()
 
 
 def is_plain(text: str) -> bool:

@@ -154,7 +154,12 @@ def _sip(device: Destination) -> dict[str, str]:
     secret = device.password
     if secret and (not is_plain(secret) or ":" in secret or len(secret.encode()) > LONGEST):
         raise ParameterError(f"connect: password must be printable, up to {LONGEST} bytes, without : {SPECIAL}")
-    found = {f"sip_h_{header.name}": header.value for header in device.headers if header.value}
+    values: dict[str, list[str]] = {}
+    for header in device.headers:
+        # A variable there is once; what SIP lets stand in several headers it lets stand in one with commas as well.
+        name = next((name for name in values if name.lower() == header.name.lower()), header.name)
+        values.setdefault(name, []).append(header.value)
+    found = {f"sip_h_{name}": ", ".join(filter(None, several)) for name, several in values.items()}
     found |= {
         "absolute_codec_string": device.codecs,
         "media_webrtc": "true" if device.webrtc_media else "",
