@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from esl_record.errors import DocumentError
 from esl_record.swml import runner
-from esl_record.swml.document import SIZE_LIMIT, Document, Library, built_in, parse
+from esl_record.swml.document import SIZE_LIMIT, Document, parse
+from esl_record.swml.library import Library, built_in
 
 HEAD = "version: 1.0.0\n"
 LEAST = HEAD + "sections: {main: [answer]}\n"
@@ -99,6 +100,48 @@ def test_a_yaml_alias_stands_for_what_it_names() -> None:
     assert methods(parse(text, "greeting")) == [("record", {"max_length": 60})]
 
 
+def test_a_document_without_a_version_has_the_only_one() -> None:
+    assert methods(parse("sections: {main: [answer]}", "greeting")) == [("answer", {})]
+
+
+def test_a_return_of_nothing_returns_none() -> None:
+    assert methods(parse("sections: {main: [return, {return: }, {return: {}}]}", "greeting")) == [
+        ("return", None),
+        ("return", None),
+        ("return", {}),
+    ]
+
+
+VALUES = [
+    ("2024-01-01", "2024-01-01"),
+    (
+        "{3: a, true: b, null: c, 2.5: d, 2024-01-01: e}",
+        {"3": "a", "true": "b", "null": "c", "2.5": "d", "2024-01-01": "e"},
+    ),
+    ('"\\ud83d\\ude00 \\ud800"', "\U0001f600 \ufffd"),
+    ("[1, [2.5, false]]", [1, [2.5, False]]),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), VALUES, ids=[ascii(value) for value, _ in VALUES])
+def test_values_are_those_of_json(value: str, expected: object) -> None:
+    assert methods(parse(f"sections: {{main: [{{set: {{a: {value}}}}}]}}", "greeting")) == [("set", {"a": expected})]
+
+
+@pytest.mark.parametrize("value", ["!!binary aGk=", "!!set {a, b}", "!!omap [a: 1]", "!!pairs [a: 1]"])
+def test_values_json_does_not_have_are_refused(value: str) -> None:
+    assert refusal(f"{LEAST}x: {value}").code == PARSE_ERROR
+
+
+def test_halves_of_characters_in_json_are_put_together_or_replaced() -> None:
+    text = r'{"sections": {"main": [{"set": {"a": "\ud83d\ude00 \ud800"}}]}}'
+    assert methods(parse(text, "greeting")) == [("set", {"a": "\U0001f600 \ufffd"})]
+
+
+def test_a_version_of_any_length_is_shown_shortly() -> None:
+    assert len(str(refusal(f"version: {'9' * 300}\nsections: {{main: [answer]}}"))) < 200
+
+
 # ---- what is refused
 
 REFUSED = [
@@ -114,7 +157,6 @@ REFUSED = [
     (LEAST + "x: \x1b[31m", PARSE_ERROR),
     (LEAST + "x: *nothing", PARSE_ERROR),
     (LEAST + "x: {[a]: b}", PARSE_ERROR),
-    ("sections: {main: [answer]}", "relay_script_version_invalid"),
     ("version:\nsections: {main: [answer]}", "relay_script_version_invalid"),
     ("version: 1.0\nsections: {main: [answer]}", "relay_script_version_invalid"),
     ("version: 2.0.0\nsections: {main: [answer]}", "relay_script_version_invalid"),
@@ -198,6 +240,35 @@ def test_nesting_however_deep_is_refused_at_once(opening: str) -> None:
     with within(5):
         error = refusal(f"{LEAST}x: {opening * 20_000}")
     assert error.code in (PARSE_ERROR, "relay_script_nested_too_deep")
+
+
+@pytest.mark.parametrize("depth", [120, 400, 5000, 100_000])
+def test_json_is_refused_as_deep_as_yaml(depth: int) -> None:
+    with within(5):
+        error = refusal('{"version": "1.0.0", "sections": {"main": [' + '{"a": [' * depth + "]}" * depth + "]}}")
+    assert error.code == PARSE_ERROR
+    assert "nested deeper than" in str(error)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1" + ":1" * 5000, "!!int '1" + ":1" * 5000 + "'", "." + "1" * 5000])
+def test_a_number_of_any_length_is_refused_at_once(number: str) -> None:
+    with within(2):
+        for text in (f"{LEAST}x: {number}\n", '{"version": "1.0.0", "x": ' + number + "}"):
+            assert refusal(text).code == PARSE_ERROR
+
+
+def test_a_long_text_stays_one_whatever_it_begins_with() -> None:
+    for text in ("5 people " * 100, "1:1 " * 200, "- 5" * 300, "2001-01-01 " * 50):
+        document = parse(f"{HEAD}sections:\n  main:\n    - play: x{text}\n    - play: '{text}'\n", "greeting")
+        assert [step.params for step in document.sections["main"]] == ["x" + text.strip(), text]
+    document = parse(f"{HEAD}sections:\n  main:\n    - play: {'5 people ' * 100}\n", "greeting")
+    assert document.sections["main"][0].params == ("5 people " * 100).strip()
+
+
+def test_a_long_text_used_often_is_a_bomb_too() -> None:
+    big = "x" * 100_000
+    error = refusal(f"big: &b '{big}'\n{HEAD}sections:\n  main:\n" + "    - play: *b\n" * 1000)
+    assert "aliases stand for more" in str(error)
 
 
 def test_a_bomb_of_aliases_costs_nothing_to_read() -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_document import within
 
 from esl_record.errors import DocumentError
 from esl_record.logs import one_line
-from esl_record.swml.expressions import condition, resolve, substitute, text_of
+from esl_record.swml.expressions import DEEPEST, LARGEST, condition, resolve, substitute, text_of
 
 SCOPES: dict[str, dict[str, Any]] = {
     "vars": {
@@ -28,6 +29,7 @@ SCOPES: dict[str, dict[str, Any]] = {
         "none": [],
         "digits": "42#",
         "smile": "\U0001f600!",
+        "request_response_headers": {"content-type": "text/plain", "age": "9", "x-amz-id-2": "7"},
     },
     "envs": {"name": "from envs", "stage": "test"},
     "call": {"from": "+15550100", "name": "from call", "type": "sip"},
@@ -64,6 +66,9 @@ RESULTS = [
     pytest.param("${vars.number.real}", "", id="no attribute of Python's"),
     pytest.param("${vars.__class__}", "", id="nor this one"),
     pytest.param("${vars.list[" + "9" * 5000 + "]}", "", id="an absurd index"),
+    pytest.param("${request_response_headers.content-type}", "text/plain", id="a header"),
+    pytest.param("<%{vars.request_response_headers.x-amz-id-2}>", "<7>", id="a header with its scope"),
+    pytest.param("${request_response_headers.no-such}", "", id="a header that was not there"),
     pytest.param("plain", "plain", id="plain text"),
     pytest.param("$5 {a} 100% $ {vars.number}", "$5 {a} 100% $ {vars.number}", id="no reference"),
     pytest.param(7, 7, id="no string"),
@@ -100,6 +105,9 @@ JAVASCRIPT = [
     pytest.param("${Number.MAX_SAFE_INTEGER}", 2**53 - 1, id="as a path"),
     pytest.param("${vars.list.length}", 2, id="the length of a list"),
     pytest.param("${digits.length}", 3, id="of text"),
+    pytest.param("${request_response_headers.age-1}", 8, id="a header less a number"),
+    pytest.param("${request_response_headers.age - number}", 4, id="less a variable"),
+    pytest.param("${vars.request_response_headers.age -number}", 4, id="a blank is no part of a name"),
     pytest.param("${smile.length}", 3, id="as JavaScript counts"),
     pytest.param("${vars.empty.length}", 0, id="of none"),
     pytest.param("${digits[0]}", "4", id="a digit"),
@@ -190,6 +198,8 @@ CONDITIONS = [
     ("number >= 5 && yes", True),
     ("vars.yes;", True),
     ("vars.number", True),
+    ("${request_response_headers.content-type} == 'text/plain'", True),
+    ("request_response_headers['content-type'] == 'text/plain'", True),
     ("vars.zero", False),
     ("vars.empty", False),
     ("vars.nothing", False),
@@ -293,3 +303,38 @@ def test_the_document_itself_is_left_as_it_was() -> None:
     params = {"urls": ["${name}"], "deep": {"x": "${number}"}}
     substitute(params, SCOPES)
     assert params == {"urls": ["${name}"], "deep": {"x": "${number}"}}
+
+
+# ---- limits
+
+TOO_MUCH = [
+    pytest.param("${text}${text}", id="a text"),
+    pytest.param(["${text}", {"a": "${text}"}], id="texts"),
+    pytest.param(["${values}", ["${values}"]], id="values"),
+    pytest.param({"a": "${deep}"}, id="depth"),
+    pytest.param("${n}" * 1100, id="references"),
+    pytest.param(["${1 + 1}"] * 1100, id="expressions"),
+]
+
+
+@pytest.mark.parametrize("value", TOO_MUCH)
+def test_a_value_that_grows_without_end_is_refused(value: object) -> None:
+    deep: list[Any] = []
+    for _ in range(DEEPEST):
+        deep = [deep]
+    large = {"text": "x" * (LARGEST // 2), "values": [1] * (LARGEST // 31), "deep": deep, "n": 1}
+    with pytest.raises(DocumentError, match=f"more than {LARGEST} characters, or {DEEPEST} values within each other"):
+        substitute(value, {"vars": large})
+
+
+def test_a_value_that_is_large_is_none_too_large() -> None:
+    text = "x" * (LARGEST - 5000)
+    assert substitute("${a}!", {"vars": {"a": text}}) == text + "!"
+
+
+@pytest.mark.parametrize(
+    "repeated", ["${`}", "${/*}", "${/[}", "${`}${'}", "${/*}*/", "${`}'}", "${{}", "${", "${1+1}"]
+)
+def test_references_are_found_in_time_however_they_are_written(repeated: str) -> None:
+    with within(2), pytest.raises(DocumentError):
+        substitute("${1 +}" + repeated * 50_000, SCOPES)

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from test_calls import FakeSession, call_on
+from test_document import within
 
 from esl_record.errors import DocumentError
 from esl_record.swml.call import Call
@@ -133,6 +134,10 @@ def test_a_switch_reads_any_scope_and_needs_no_default() -> None:
     assert heard(sections) == ["yup, math works!"]
 
 
+def test_else_is_for_when_nothing_holds_wherever_it_stands() -> None:
+    assert heard([{"cond": [{"else": [say("else")]}, {"when": "true", "then": [say("then")]}]}]) == ["then"]
+
+
 # ---- execute, return, transfer
 
 
@@ -171,6 +176,30 @@ def test_on_return_runs_with_what_was_returned() -> None:
 def test_a_result_branches_on_what_was_returned(result: object) -> None:
     sections = {"main": [{"execute": {"dest": "fn", "result": result}}], "fn": [{"return": 1}]}
     assert heard(sections) == ["one"]
+
+
+def test_a_result_may_be_a_switch_on_any_variable() -> None:
+    result = {"variable": "vars.kind", "case": {"sip": [say("sip")], "1": [say("one")]}}
+    sections = {"main": [{"execute": {"dest": "fn", "result": result}}], "fn": [{"return": 1}]}
+    assert heard(sections, kind="sip") == ["sip"]
+
+
+def test_a_return_without_a_value_returns_none() -> None:
+    sections = {
+        "main": [{"execute": "fn"}, {"cond": [{"when": "!return_value", "then": [say("none")]}]}],
+        "fn": ["return"],
+    }
+    assert heard(sections) == ["none"]
+
+
+@pytest.mark.parametrize("method", ["execute", "switch"])
+def test_steps_do_not_come_from_a_variable(method: str) -> None:
+    given = {
+        "execute": {"dest": "fn", "on_return": [say("never")]},
+        "switch": {"variable": "a", "case": {"": [say("never")]}},
+    }
+    error = failed({"main": [{method: "${given}"}], "fn": []}, given=given[method])
+    assert error.code == "relay_script_method_parameter_invalid_value"
 
 
 def test_a_return_in_main_ends_the_document() -> None:
@@ -305,3 +334,51 @@ def test_every_mistake_is_told_with_its_place_and_code_before_the_first_step() -
     assert "relay_script_method_parameter_missing" in caught.value.codes
     assert "later" not in told
     assert "anywhere" not in told
+
+
+@pytest.mark.parametrize(
+    ("step", "code"),
+    [
+        ({"record": {"volume": "${x}"}}, "undefined"),
+        ({"record": {"status_url": None}}, "invalid_value"),
+        ({"stop_record_call": {"control_id": None}}, "invalid_value"),
+        ({"goto": {"label": "a", "when": None}}, "invalid_value"),
+        ({"switch": {"variable": "a", "case": "${x}"}}, "invalid_value"),
+        ({"switch": {"variable": "a", "case": {"b": "${x}"}}}, "invalid_value"),
+        ({"cond": "${x}"}, "invalid_value"),
+        ({"cond": [{"when": "true", "then": "${x}"}]}, "invalid_value"),
+        ({"execute": {"dest": "main", "on_return": "${x}"}}, "invalid_value"),
+        ({"execute": {"dest": "main", "result": {"cases": {}}}}, "missing"),
+        ({"execute": {"dest": "main", "result": {"case": {}, "cases": {}}}}, "undefined"),
+        ({"execute": {"dest": "main", "result": [{"when": "true"}]}}, "invalid_value"),
+    ],
+    ids=str,
+)
+def test_a_mistake_beside_a_reference_or_in_place_of_steps_is_told(step: object, code: str) -> None:
+    session = FakeSession()
+    with pytest.raises(DocumentError) as caught:
+        ran(session, [{"label": "a"}, step])
+    assert (caught.value.code, session.verbs) == (f"relay_script_method_parameter_{code}", [])
+
+
+# ---- limits
+
+
+@pytest.mark.parametrize("grown", [{"a": "${a}${a}"}, {"a": ["${a}", "${a}"]}, {"a": ["${a}"]}], ids=str)
+def test_variables_do_not_grow_without_end(grown: object) -> None:
+    sections = {
+        "main": [{"set": {"a": "x"}}, {"execute": "grow"}, {"execute": "grow"}],
+        "grow": [{"label": "round"}, {"set": grown}, {"goto": {"label": "round"}}],
+    }
+    with within(5):
+        assert failed(sections).code == "relay_script_method_parameter_invalid_value"
+
+
+def test_all_variables_together_do_not_either() -> None:
+    steps = [{"set": {"a": "x" * 100_000}}, *({"set": {f"b{n}": "${a}"}} for n in range(20))]
+    assert failed(steps).code == "relay_script_method_parameter_invalid_value"
+
+
+def test_a_call_that_cannot_be_hung_up_is_left_to_the_dialplan() -> None:
+    with pytest.raises(DocumentError, match="at its end: hangup"):
+        ran(FakeSession(refused=["hangup"]), ["answer"])
