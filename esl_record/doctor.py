@@ -17,6 +17,7 @@ from rich.markup import escape
 from esl_record.config import Settings, check_spool
 from esl_record.errors import CommandRefused, ConfigError, EslRecordError
 from esl_record.esl.inbound import Inbound
+from esl_record.handlers.loader import found_in, mistake
 from esl_record.recording.storage import Storage
 
 PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "pydantic")
@@ -59,6 +60,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     storage = Storage(settings.data_dir, settings.spool_dir)
     yield _writable("data directory", storage.recordings, storage.prepare_recordings, "data_dir")
     yield _writable("spool folder", storage.spool_dir, storage.prepare_spool, "spool_dir")
+    yield from _handlers(settings.handlers)
     yield _service(settings)
     try:
         with Inbound(settings.event_socket, settings.event_socket_password) as switch:
@@ -92,6 +94,17 @@ def _writable(subject: str, folder: Path, prepare: Callable[[], None], setting: 
     except OSError as error:
         return Finding(subject, False, f"{folder}: {error.strerror}", f"give this user the right, or set {setting}")
     return Finding(subject, True, f"{folder.absolute()}: this user can write there")
+
+
+def _handlers(folder: Path | None) -> Iterator[Finding]:
+    if folder is None:
+        return
+    if not folder.is_dir():
+        yield Finding("handlers", False, f"{folder}: is no directory", "set handlers")
+        return
+    for name, path in found_in(folder).items():
+        wrong = mistake(path)
+        yield Finding(f"handler {name}", not wrong, wrong or f"{path.absolute()}: it compiles")
 
 
 def _service(settings: Settings) -> Finding:

@@ -35,7 +35,7 @@ class LiveCall:
         """Those of them that run beside whatever the call does."""
         self._make_recorder = make_recorder
         self._on_end = on_end
-        self._greenlets: set[gevent.Greenlet] = set()
+        self._greenlets: dict[Recorder, gevent.Greenlet] = {}
 
     def record(self, params: RecordParams) -> Recording:
         """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
@@ -47,15 +47,24 @@ class LiveCall:
         recorder = self._recorder(params)
         self.background[params.control_id] = recorder
         running = gevent.spawn(self._run_alone, recorder)
-        self._greenlets.add(running)
-        running.rawlink(self._greenlets.discard)
+        self._greenlets[recorder] = running
+        running.rawlink(lambda _: self._greenlets.pop(recorder))
         return recorder
+
+    def running(self, recorder: Recorder) -> bool:
+        """Whether a background recording is not complete yet."""
+        return recorder in self._greenlets and not self._greenlets[recorder].ready()
+
+    def wait(self, recorder: Recorder, timeout: float | None = None) -> None:
+        """Waits, up to ``timeout`` seconds, until it is."""
+        if self.running(recorder):
+            self._greenlets[recorder].join(timeout)
 
     def end(self, timeout: float) -> None:
         """Ends the background recordings and waits up to ``timeout`` seconds for them to be complete."""
         for recorder in self.recorders.values():
             recorder.stop()
-        gevent.joinall(list(self._greenlets), timeout=timeout)
+        gevent.joinall(list(self._greenlets.values()), timeout=timeout)
 
     def _recorder(self, params: RecordParams) -> Recorder:
         if params.control_id in self.recorders:
