@@ -1,8 +1,8 @@
 """The service: the one place where listener, documents, recorder, detector and storage are put together."""
 
 import fcntl
+import gc
 import logging
-import os
 import signal
 import socket
 import time
@@ -23,25 +23,33 @@ from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
+from esl_record.handlers.loader import Handlers, called_by
+from esl_record.handlers.run import run
+from esl_record.health import Health
 from esl_record.http.app import Parts, build
 from esl_record.http.links import Links
 from esl_record.http.server import HttpServer
-from esl_record.hub import off_hub
 from esl_record.live import LiveCall, LiveCalls
 from esl_record.metrics import Metrics
+from esl_record.recording.encoding import Encodings
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
+from esl_record.recording.retention import expired
 from esl_record.recording.storage import Storage
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
+from esl_record.status.receiver import shown
 from esl_record.status.sender import Sender
 from esl_record.swml import javascript, runner
 from esl_record.swml.call import Call
-from esl_record.swml.document import Library
+from esl_record.swml.copies import Copies
+from esl_record.swml.document import is_url
+from esl_record.swml.library import Library
 from esl_record.swml.recordings import CallRecordings
 from esl_record.swml.site import Site
+from esl_record.swml.web import Web
 from esl_record.vad.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -51,9 +59,11 @@ T = TypeVar("T")
 CATALOG = "catalog.sqlite"
 """In the data directory, unless the setting ``database`` says otherwise."""
 
+COPIES = "documents-cache"
+"""In the data directory: what servers of documents gave last."""
+
 _RECOVERY_PAUSE = 1.0
-_PRUNING_PAUSE = 3600.0
-_STALE_TICK = 5.0
+_PRUNING_PAUSE = 300.0
 _LAST_RECORDINGS = 5.0
 
 
@@ -62,14 +72,15 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.storage = Storage(settings.data_dir, settings.spool_dir)
+        self.storage = Storage(settings.data_dir, settings.spool_dir, settings.quality)
+        self._encodings = Encodings(self.storage)
         self.calls = LiveCalls()
         self.metrics = Metrics()
         self.finished: Recording | None = None
         """The latest recording that has ended."""
         self._engine = Engine()
-        self._ticked = time.monotonic()
         self._library = Library(settings.documents)
+        self._handlers = Handlers(settings.handlers)
         self._draining = False
         self._ending = ExitStack()
         """What ``stop`` has to end, the last begun first."""
@@ -105,6 +116,7 @@ class Service:
         self._links = Links(settings.public_url, self._key(keys.link_key, "link.key"), settings.link_lifetime)
         self.ledger = open_ledger(settings, self.storage, self._links.download)
         self._ending.callback(self.ledger.close)
+        self._health = Health(self.storage, self.ledger, self.calls, self.metrics, self._is_full)
         secrets = settings.webhook_secrets or [self._key(keys.webhook_secret, "webhook.secret", webhook_secret)]
         sender = Sender(
             self.ledger.outbox,
@@ -122,6 +134,11 @@ class Service:
             dial_number=settings.dial_number,
             dial_sip=settings.dial_sip,
             voices=settings.voices,
+            web=Web(
+                AddressPolicy(settings.callback_networks),
+                timeout=settings.document_timeout,
+                copies=Copies(settings.data_dir / COPIES) if settings.document_fallback else None,
+            ),
             tell=self.ledger.queue,
         )
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
@@ -135,10 +152,9 @@ class Service:
             raise ConfigError(f"setting listen = {_shown(settings.listen)}: {error.strerror}") from error
         sender.start()
         self._ending.callback(sender.stop)
-        tasks = [gevent.spawn(task) for task in (self._tick, self._recover, self._prune, self.metrics.watch_hub)]
-        if settings.documents is not None:
-            # The first expression of a process takes seconds to get ready for; the built-in documents have none.
-            tasks.append(gevent.spawn(javascript.prepare))
+        # The first expression of a process takes seconds to get ready for.
+        beside = (self._tick, self._recover, self._prune, self.metrics.watch_hub, javascript.prepare)
+        tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run)]
         self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
         log.info("http on %s, downloads from %s", _shown(self.http_address), self._links.base_url)
@@ -174,6 +190,9 @@ class Service:
 
         signals = [gevent.signal_handler(number, end) for number in (signal.SIGTERM, signal.SIGINT)]
         self.start()
+        # What is there by now stays: to go through it for garbage would hold up all calls for a tenth of a second.
+        gc.collect()
+        gc.freeze()
         ending.wait()
         log.info("stopping: no more calls are taken")
         self.stop(hurried=hurried)
@@ -183,12 +202,15 @@ class Service:
     # ---- a call
 
     def _handle(self, session: Session) -> None:
+        # The path is the dialplan's own: where it names a document no variable changes that.
+        name = session.path or session.data.get("variable_swml_url", "")
+        called = called_by(session)
         party = Party(
             call_id=session.uuid,
             caller_number=session.data.get("Caller-Caller-ID-Number", ""),
             caller_name=session.data.get("Caller-Caller-ID-Name", ""),
             destination=session.data.get("Caller-Destination-Number", ""),
-            document=session.path,
+            document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
         live = LiveCall(session, party, self._recorder, self._ended)
         recordings = CallRecordings(
@@ -196,7 +218,10 @@ class Service:
         )
         self.calls.add(live)
         try:
-            runner.run(self._library.load(session.path), Call(session, recordings, site=self._site))
+            if called is not None:
+                run(self._handlers.load(called.module), called, session, recordings, self.storage.audio_path)
+            else:
+                runner.start(name, self._library, Call(session, recordings, site=self._site))
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
             # While they can still be stopped: a call that has been handed back is not told anything any more.
@@ -208,7 +233,9 @@ class Service:
 
     def _recorder(self, session: Session, party: Party, params: RecordParams) -> Recorder:
         stall = self.settings.stall_timeout
-        return Recorder(session, self._engine, self.storage, party, params, self.ledger.tell, stall_timeout=stall)
+        return Recorder(
+            session, self._engine, self.storage, party, params, self.ledger.tell, self._encodings, stall_timeout=stall
+        )
 
     def _ended(self, recorder: Recorder) -> None:
         recording = recorder.recording
@@ -220,9 +247,13 @@ class Service:
 
     # ---- beside the calls
 
+    def _is_full(self) -> bool:
+        return self._server.connections >= self.settings.capacity
+
     def _tick(self) -> None:
         while True:
-            began = self._ticked = time.monotonic()
+            began = time.monotonic()
+            self._health.ticked()
             try:
                 self._engine.tick()
             except Exception:
@@ -239,10 +270,14 @@ class Service:
             gevent.sleep(_RECOVERY_PAUSE)
 
     def _prune(self) -> None:
+        settings = self.settings
+        age, size, untold = settings.keep_age, settings.keep_size, not settings.keep_untold
         while True:
             try:
-                self.ledger.outbox.prune(time.time() - self.settings.callbacks_kept)
-            except DatabaseError as error:
+                self.ledger.outbox.prune(time.time() - settings.callbacks_kept)
+                for recording, why in expired(self.ledger, time.time(), age=age, size=size, untold=untold):
+                    self.ledger.delete(recording, why)
+            except (DatabaseError, OSError) as error:
                 log.error("%s", error)
             gevent.sleep(_PRUNING_PAUSE)
 
@@ -258,8 +293,8 @@ class Service:
                 token=settings.api_token,
                 public_host=urlsplit(settings.public_url).hostname or "",
                 command_timeout=settings.command_timeout,
-                ready=self._unready,
-                metrics=self._exposition,
+                ready=self._health.unready,
+                metrics=self._health.exposition,
             )
         )
         server = HttpServer(settings.http, app, open_to_all=bool(settings.project_id and settings.api_token))
@@ -273,35 +308,6 @@ class Service:
             everywhere = host in ("0.0.0.0", "::")
             self._links.base_url = f"http://{_shown((socket.getfqdn() if everywhere else host, port))}"
         return server
-
-    def _unready(self) -> list[str]:
-        """What keeps this service from recording a call that comes in now."""
-        wrong = []
-        if time.monotonic() - self._ticked > _STALE_TICK:
-            wrong.append("the detector stands still")
-        if not os.access(self.storage.spool_dir, os.W_OK | os.X_OK):
-            wrong.append(f"the spool folder {self.storage.spool_dir} cannot be written")
-        if self._server.connections >= self.settings.capacity:
-            wrong.append("all calls of the setting capacity are in use")
-        try:
-            self.ledger.outbox.depth()
-        except DatabaseError as error:
-            wrong.append(str(error))
-        return wrong
-
-    def _exposition(self) -> tuple[bytes, str]:
-        live = [recorder.recording for recorder in self.calls.recorders]
-        totals, depth = self.ledger.catalog.totals(), self.ledger.outbox.depth()
-        self.metrics.look(live, len(self.calls), totals, depth, time.time())
-        self.metrics.bytes.labels("recordings").set(totals.size)
-        try:
-            spooled, free = off_hub(self.storage.usage)
-        except OSError as error:
-            log.error("metrics: the disk cannot be looked at: %s", error)
-        else:
-            self.metrics.bytes.labels("spool").set(spooled)
-            self.metrics.bytes.labels("free").set(free)
-        return self.metrics.exposition()
 
     def _key(self, read: Callable[[Path], T], name: str, check: Callable[[T], T] = lambda key: key) -> T:
         try:
@@ -324,6 +330,9 @@ class Service:
         documents = self.settings.documents
         if documents is not None and not documents.is_dir():
             raise ConfigError(f"setting documents = {documents}: is no directory")
+        handlers = self.settings.handlers
+        if handlers is not None and not handlers.is_dir():
+            raise ConfigError(f"setting handlers = {handlers}: is no directory")
         descriptors.provide(self.settings.capacity)
 
 

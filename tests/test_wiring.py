@@ -186,7 +186,7 @@ class Descriptors:
 def test_a_capacity_above_the_descriptor_limit_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = Descriptors(monkeypatch, 256, 1024)
     told = refused(make(capacity=1000))
-    assert told.startswith("setting capacity = 1000: needs 5048 open files and the limit is 1024")
+    assert told.startswith("setting capacity = 1000: needs 7048 open files and the limit is 1024")
     assert "ulimit -n, LimitNOFILE" in told
     assert limit.soft == 256
 
@@ -194,9 +194,9 @@ def test_a_capacity_above_the_descriptor_limit_is_refused(make: Make, monkeypatc
 @pytest.mark.parametrize(
     ("soft", "hard", "then"),
     [
-        (256, 8192, 5048),
-        (256, resource.RLIM_INFINITY, 5048),
-        (5048, 5048, 5048),
+        (256, 8192, 7048),
+        (256, resource.RLIM_INFINITY, 7048),
+        (7048, 7048, 7048),
         (9999, 9999, 9999),
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, resource.RLIM_INFINITY),
     ],
@@ -421,7 +421,8 @@ def test_a_recording_in_the_background_ends_with_its_call(make: Make, switch: Sw
 def test_a_recording_in_the_background_ends_when_the_call_is_handed_back(make: Make, switch: Switch) -> None:
     service = make()
     service.start()
-    call = placed(service, switch, "answer", {"sleep": 2000}, {"play": "nothing:to play"})
+    wrong = {"set": {"url": "nothing:to play"}}, {"play": "${url}"}
+    call = placed(service, switch, "answer", {"sleep": 2000}, *wrong)
     until(lambda: len(service.calls) and next(iter(service.calls)).session.answered, "the call")
     (live,) = service.calls
     live.start(RecordParams(initial_timeout=0, end_silence_timeout=0))

@@ -37,9 +37,10 @@ class Dialled:
     digits: tuple[tuple[float, str], ...] = ()
     hangup_after: float | None = None
     name: str = "Ann Caller"
+    url: str = ""
+    """What the dialplan sets ``swml_url`` to."""
     parked: bool = False
-    """The dialplan's next action parks the call. Of a dead service's calls some switches take the next action, some
-    keep the call in the ``socket`` application."""
+    """The dialplan's next action parks the call, so that it outlives its service."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class StandInPhone:
     """Times real time: what a busy machine takes to begin a recording is this much longer in the call's time."""
     service: RunningService
 
-    def __init__(self) -> None:
-        self.switch = Switch(speed=self.SPEED)
+    def __init__(self, speed: float = SPEED) -> None:
+        self.switch = Switch(speed=speed)
 
     def dial(self, dialled: Dialled) -> Live:
         caller = Caller(
@@ -125,7 +126,10 @@ class StandInPhone:
 class _StandInCall:
     def __init__(self, switch: Switch, service: RunningService, dialled: Dialled, caller: Caller) -> None:
         self._service = service
-        self.call = switch.call(service.address, dialled.document, caller)
+        behind = [("park", "")] if dialled.parked else []
+        self.call = switch.call(service.address, dialled.document, caller, behind=behind)
+        # It connects with its first frame.
+        self.call.channel.set("swml_url", dialled.url)
 
     def hang_up(self) -> None:
         self.call.hang_up()
@@ -177,6 +181,11 @@ class FreeSwitchPhone:
         (conf / "dialplan/default/00_tests.xml").write_text(
             f"""<include>
             <extension name="tests"><condition field="destination_number" expression="^doc-(\\d+)-(.*)$">
+              <action application="socket" data="127.0.0.1:$1/$2 async full"/>
+              <action application="hangup" data="{WENT_ON}"/>
+            </condition></extension>
+            <extension name="url"><condition field="destination_number" expression="^url-(\\d+)-(.*)$">
+              <action application="set" data="swml_url=${{sip_h_X-Document}}"/>
               <action application="socket" data="127.0.0.1:$1/$2 async full"/>
               <action application="hangup" data="{WENT_ON}"/>
             </condition></extension>
@@ -252,9 +261,10 @@ class _FreeSwitchCall:
                 f"origination_caller_id_name='{name}'",
                 f"absolute_codec_string={CODECS[dialled.rate]}",
                 "ignore_early_media=true",
+                *([f"sip_h_X-Document='{dialled.url}'"] if dialled.url else []),
             ]
         )
-        context = "parked" if dialled.parked else "doc"
+        context = "parked" if dialled.parked else "url" if dialled.url else "doc"
         target = f"sofia/internal/{context}-{service.address[1]}-{dialled.document}@127.0.0.1:{phone.sip}"
         self._switch.background(f"originate {{{variables}}}{target} &park()")
         self._script = gevent.spawn(self._act, phone.folder)

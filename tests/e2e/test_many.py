@@ -20,6 +20,9 @@ CALLS = 200
 LOWEST, STEP = 400, 14
 """Hz: the caller of each call sounds on a frequency of its own."""
 
+BEGIN = ("answer", {"sleep": 4000})
+"""Until the caller of a switch with four hundred legs is heard."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -39,7 +42,7 @@ def loops(number: int, name: str) -> Plan:
     """As many takes as the call's own counter says, each longer than the one before."""
     times = 2 + number % 3
     steps = [
-        "answer",
+        *BEGIN,
         {"set": {"name": name, "n": 0, "times": times}},
         {"label": "again"},
         {"set": {"n": "${n + 1}"}},
@@ -53,7 +56,7 @@ def calls_a_section(number: int, name: str) -> Plan:
     """A section is given what this call alone knows, and what it returns chooses the branch."""
     case = {str(other): [take(f"{name}-{other}", max_length=0.4)] for other in range(CALLS)}
     steps = [
-        "answer",
+        *BEGIN,
         {"execute": {"dest": "twice", "params": {"of": number}, "result": {"case": case}}},
     ]
     twice = [{"return": f"${{params.of * 2 % {CALLS}}}"}]
@@ -63,7 +66,7 @@ def calls_a_section(number: int, name: str) -> Plan:
 def records_beside(number: int, name: str) -> Plan:
     """Two in the background under names every other call uses too, one of them stopped, and one in front."""
     steps = [
-        "answer",
+        *BEGIN,
         {"record_call": {"control_id": "first", "direction": "speak"}},
         {"record_call": {"control_id": "second", "direction": "speak"}},
         take(name, max_length=0.3 + number / 1000),
@@ -81,16 +84,16 @@ def records_beside(number: int, name: str) -> Plan:
 def is_ended_by_a_digit(number: int, name: str) -> Plan:
     digit = "0123456789*#"[number % 12]
     return Plan(
-        {"main": ["answer", take(name, terminators=digit)]},
+        {"main": [*BEGIN, take(name, terminators=digit)]},
         {name: (None, EndReason.TERMINATOR)},
-        digits=((5.0 + number % 7 / 5, digit),),
+        digits=((14.0 + number % 7 / 5, digit),),
     )
 
 
 def breaks_off(number: int, name: str) -> Plan:
     """A document that fails goes back to the dialplan with what it has recorded."""
     steps = [
-        "answer",
+        *BEGIN,
         take(name, max_length=0.4),
         {"set": {"n": f"${{vars.missing.{name}}}"}},
         {"set": {"n": f"${{(() => {{ throw new Error('{name}') }})()}}"}},
@@ -134,7 +137,7 @@ def test_two_hundred_calls_do_not_interfere(crowd: Phone) -> None:
         tree = {"version": "1.0.0", "sections": dict(plan.sections)}
         (service.documents / f"call{number}.yaml").write_text(yaml.safe_dump(tree))
     calls = [
-        crowd.dial(Dialled(f"call{number}", tone(LOWEST + STEP * number, 30.0), digits=plan.digits))
+        crowd.dial(Dialled(f"call{number}", tone(LOWEST + STEP * number, 60.0), digits=plan.digits))
         for number, plan in enumerate(plans)
     ]
     for number, (plan, call) in enumerate(zip(plans, calls, strict=True)):

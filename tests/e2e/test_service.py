@@ -14,7 +14,7 @@ from esl_record.standin import voice
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        (["answer", {"record": {"format": "mp3"}}], "record: format = 'mp3'"),
+        (["answer", {"record": {"format": "ogg"}}], "record: format = 'ogg'"),
         (["answer", {"record": {"end_silence": 3}}], "unknown parameter 'end_silence'"),
         (["answer", {"recrod": {}}], "no method 'recrod'"),
         (["answer", {"play": "spotify:track"}], "play: url = 'spotify:track'"),
