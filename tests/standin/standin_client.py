@@ -127,6 +127,31 @@ class Client:
         ]
 
 
+class Console(Client):
+    """A client of the event socket."""
+
+    def __init__(self, address: tuple[str, int], *, password: str | None = "ClueCon") -> None:
+        self.socket = socket.create_connection(address)
+        self.received = b""
+        self.ended = False
+        self.hear(0.1)
+        if password is not None:
+            assert self.command(f"auth {password}") == "+OK accepted"
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def say(self, data: bytes) -> bytes:
+        """Send bytes as they are; what comes of it."""
+        before = len(self.received)
+        self.socket.sendall(data)
+        self.hear(0.05)
+        return self.received[before:]
+
+    def api(self, command: str) -> str:
+        return self.command(f"api {command}")
+
+
 class Bench:
     """A switch whose time stands still but for ``advance``, and one call with its client."""
 
