@@ -58,7 +58,7 @@ def live(format: str, stereo: bool, calls: int, seconds: float) -> tuple[float, 
                 placed.append(switch.call(service.address, "bench", Caller(said, gives_up_after=seconds + 120)))
                 gevent.sleep(0.01)
             gevent.sleep(SETTLING)
-            before, began = service.cpu(), time.monotonic()
+            before, earlier, began = service.cpu(), stalls(service), time.monotonic()
             gevent.sleep(seconds)
             cpu = (service.cpu() - before) / (time.monotonic() - began) / len(placed)
             ends = []
@@ -68,12 +68,14 @@ def live(format: str, stereo: bool, calls: int, seconds: float) -> tuple[float, 
                 call.wait(30)
                 ends.append(time.monotonic() - pressed)
                 gevent.sleep(0.2)
-            told = cpu, service.memory(), ends, stalls(service)
+            late = [now - then for now, then in zip(stalls(service), earlier, strict=True)]
+            memory = service.memory()
             switch.close()
-    return told
+    return cpu, memory, ends, late
 
 
 def stalls(service: Serving) -> list[int]:
+    """Looks at the hub so far: all, and those late by 50 ms."""
     counts = {}
     for line in service.metrics().splitlines():
         if line.startswith("esl_record_hub_stall_seconds_bucket"):
@@ -103,8 +105,8 @@ def long(format: str, stereo: bool, hours: float, rate: int) -> tuple[float, flo
                     grown += round(STEP * rate)
                     encoding.advance()
                 if not at:
-                    began, first = time.monotonic(), memory()
-        speed, most = (hours - 1 / 60) * 3600 / (time.monotonic() - began), memory()
+                    began, first = time.monotonic(), resident()
+        speed, most = (hours - 1 / 60) * 3600 / (time.monotonic() - began), resident()
         with path.open("ab") as spool:
             spool.write(block[: 2 * rate * recording.channels * 2])
         # As after minutes in which the switch wrote no more than a call says.
@@ -114,7 +116,7 @@ def long(format: str, stereo: bool, hours: float, rate: int) -> tuple[float, flo
         return speed, most - first, time.monotonic() - ended
 
 
-def memory() -> float:
+def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 

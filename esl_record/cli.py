@@ -92,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     prune.add_argument("--dry-run", action="store_true", help="only say which")
 
+    recover = _command(
+        commands,
+        "recover",
+        _recover,
+        (*_PLACES, "database", "node_id", "public_url", "stall_timeout"),
+        "complete what a killed service left, without starting one",
+    )
+    recover.add_argument("--rebuild", action="store_true", help="make the catalog anew from the recordings directory")
+
     check = _command(commands, "check", _check, (), "check SWML documents without a call")
     check.add_argument("files", nargs="+", type=Path, metavar="DOCUMENT", help="a file, YAML or JSON")
 
@@ -255,6 +264,12 @@ def _recordings(options: argparse.Namespace, settings: Settings) -> int:
     else:
         _console().print(tables.recordings(entries) if entries else f"no recordings in {storage.recordings}")
     return 0
+
+
+def _recover(options: argparse.Namespace, settings: Settings) -> int:
+    from esl_record.recover import recover
+
+    return recover(settings, _console(), rebuild=options.rebuild)
 
 
 def _prune(options: argparse.Namespace, settings: Settings) -> int:

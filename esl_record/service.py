@@ -1,6 +1,5 @@
 """The service: the one place where listener, documents, recorder, detector and storage are put together."""
 
-import fcntl
 import gc
 import logging
 import signal
@@ -30,9 +29,12 @@ from esl_record.http.app import Parts, build
 from esl_record.http.links import Links
 from esl_record.http.server import HttpServer
 from esl_record.live import LiveCall, LiveCalls
+from esl_record.lock import held
 from esl_record.metrics import Metrics
 from esl_record.recording.encoding import Encodings
 from esl_record.recording.params import RecordParams
+from esl_record.recording.quarantine import FOLDER as QUARANTINE
+from esl_record.recording.quarantine import Quarantine, clear, torn
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
@@ -142,6 +144,7 @@ class Service:
             tell=self.ledger.queue,
         )
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
+        clear(Quarantine(settings.data_dir / QUARANTINE), lambda: torn(self.storage))
         self._recovery.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
@@ -319,12 +322,7 @@ class Service:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
-            lock = self._ending.enter_context((self.settings.data_dir / ".lock").open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"setting data_dir = {self.settings.data_dir}: another esl-record uses it; each needs its own"
-            ) from None
+            self._ending.enter_context(held(self.settings.data_dir))
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error
         documents = self.settings.documents

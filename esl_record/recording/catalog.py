@@ -1,6 +1,6 @@
 """Which recordings there are: a row each, written in the transaction that tells of what became of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,15 @@ class Catalog:
 
         self._database.run(take_in)
         return len(known)
+
+    def put_all(self, found: Sequence[Recording], at: float) -> None:
+        """``put`` for several, in one transaction."""
+
+        def take_in(connection: Connection) -> None:
+            for one in found:
+                self.put(connection, one, at)
+
+        self._database.run(take_in)
 
     def get(self, recording_id: str) -> Entry | None:
         rows = self._read(select(recordings).where(recordings.c.recording_id == recording_id))

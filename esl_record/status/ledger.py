@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,6 +19,9 @@ from esl_record.status.event import Identity, payload
 from esl_record.status.outbox import Callback, Outbox, Status
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+"""Rows written in a transaction."""
 
 AUDIT = "deleted.jsonl"
 """In the data directory: what was deleted."""
@@ -60,6 +64,18 @@ class Ledger:
             filed = (one for _, one in self._storage.filed() if not self._storage.announced_path(one).exists())
             if taken := self.catalog.index(filed, self._clock()):
                 log.info("catalog made anew from %d recordings", taken)
+
+    def rebuild(self, found: Iterable[Recording]) -> tuple[int, int]:
+        """Makes the catalog that of the recordings ``found`` on disk; says how many it has now, and how many rows of
+        others went. Events are left as they are, and so is what has not ended."""
+        there: set[str] = set()
+        for some in _chunks(found, _AT_ONCE):
+            self.catalog.put_all(some, self._clock())
+            there |= {one.recording_id for one in some}
+        gone = [one.recording_id for one in self.catalog.all() if one.state.final and one.recording_id not in there]
+        for recording_id in gone:
+            self.catalog.remove(recording_id)
+        return len(there), len(gone)
 
     def close(self) -> None:
         self._database.close()
@@ -107,3 +123,9 @@ class Ledger:
         return self.outbox.put(
             connection, recording.recording_id, recording.state.value, recording.status_url, body, at
         )
+
+
+def _chunks(found: Iterable[Recording], count: int) -> Iterator[list[Recording]]:
+    rest = iter(found)
+    while some := list(islice(rest, count)):
+        yield some
