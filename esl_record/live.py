@@ -14,7 +14,8 @@ from esl_record.recording.recording import Party, Recording
 
 log = logging.getLogger(__name__)
 
-MakeRecorder = Callable[[Session, Party, RecordParams], Recorder]
+MakeRecorder = Callable[[Session, Party, RecordParams, Recording | None], Recorder]
+"""Of the call's session, its party, what is asked for, and what an earlier run has left of it."""
 
 
 class LiveCall:
@@ -44,8 +45,14 @@ class LiveCall:
     def start(self, params: RecordParams) -> Recorder:
         """Records in the background, beside whatever the call does. Raises ParameterError where the control id is
         taken; what else goes wrong is an ``error`` of the recording."""
-        recorder = self._recorder(params)
-        self.background[params.control_id] = recorder
+        return self._beside(self._recorder(params))
+
+    def go_on(self, left: Recording) -> Recorder:
+        """Goes on, in the background, with a recording an earlier run has begun of this call. Raises ParameterError."""
+        return self._beside(self._recorder(RecordParams.of("record", left.parameters), left))
+
+    def _beside(self, recorder: Recorder) -> Recorder:
+        self.background[recorder.params.control_id] = recorder
         running = gevent.spawn(self._run_alone, recorder)
         self._greenlets[recorder] = running
         running.rawlink(lambda _: self._greenlets.pop(recorder))
@@ -66,10 +73,10 @@ class LiveCall:
             recorder.stop()
         gevent.joinall(list(self._greenlets.values()), timeout=timeout)
 
-    def _recorder(self, params: RecordParams) -> Recorder:
+    def _recorder(self, params: RecordParams, left: Recording | None = None) -> Recorder:
         if params.control_id in self.recorders:
             raise ParameterError(f"record: control_id = {params.control_id[:80]!r}: is in use in this call")
-        recorder = self.recorders[params.control_id] = self._make_recorder(self.session, self.party, params)
+        recorder = self.recorders[params.control_id] = self._make_recorder(self.session, self.party, params, left)
         return recorder
 
     def _run(self, recorder: Recorder) -> Recording:

@@ -40,6 +40,7 @@ from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.retention import expired
 from esl_record.recording.storage import Storage
+from esl_record.returning import ask_back, go_on
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.receiver import shown
@@ -221,7 +222,9 @@ class Service:
         )
         self.calls.add(live)
         try:
-            if called is not None:
+            if left := self._recovery.claim(session.uuid):
+                go_on(live, left)
+            elif called is not None:
                 run(self._handlers.load(called.module), called, session, recordings, self.storage.audio_path)
             else:
                 runner.start(name, self._library, Call(session, recordings, site=self._site))
@@ -234,10 +237,17 @@ class Service:
             live.end(_LAST_RECORDINGS)
             self.calls.remove(live)
 
-    def _recorder(self, session: Session, party: Party, params: RecordParams) -> Recorder:
-        stall = self.settings.stall_timeout
+    def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
         return Recorder(
-            session, self._engine, self.storage, party, params, self.ledger.tell, self._encodings, stall_timeout=stall
+            session,
+            self._engine,
+            self.storage,
+            party,
+            params,
+            self.ledger.tell,
+            self._encodings,
+            left=left,
+            stall_timeout=self.settings.stall_timeout,
         )
 
     def _ended(self, recorder: Recorder) -> None:
@@ -266,7 +276,11 @@ class Service:
             gevent.sleep(max(0.0, self.settings.tick - took))
 
     def _recover(self) -> None:
-        """Completes what was left; a call that outlived an earlier run may still be writing."""
+        """Has calls that outlived an earlier run come back, and completes what else was left."""
+        if waiting := self._recovery.waiting():
+            settings = self.settings
+            asked = ask_back(waiting, settings.event_socket, settings.event_socket_password, self.address)
+            log.info("%d calls of an earlier run are recorded still, %d are asked back", len(waiting), len(asked))
         while True:
             for recording in self._recovery.run():
                 self.metrics.has_ended(recording)

@@ -48,12 +48,14 @@ class Bench:
     def __init__(self) -> None:
         self.ended: list[str] = []
         self.made: dict[str, FakeRecorder] = {}
+        self.left: dict[str, Recording | None] = {}
         session = cast(Session, FakeSession())
         self.call = LiveCall(
             session, Party(call_id="call-1"), self._make, lambda one: self.ended.append(one.params.control_id)
         )
 
-    def _make(self, session: Session, party: Party, params: RecordParams) -> Recorder:
+    def _make(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
+        self.left[params.control_id] = left
         assert (session, party) == (self.call.session, self.call.party)
         self.made[params.control_id] = FakeRecorder(params)
         return cast(Recorder, self.made[params.control_id])
@@ -79,6 +81,18 @@ def test_recordings_run_side_by_side_and_end_each_for_itself() -> None:
     bench.call.end(LIMIT)
     assert sorted(bench.ended) == ["a", "b", "c"]
     assert bench.call.recorders == bench.call.background == {}
+
+
+def test_what_an_earlier_run_left_goes_on_as_it_was_asked_for() -> None:
+    bench = Bench()
+    left = Recording.begun("r-a", Party(call_id="call-1"), named("a", stereo=True, max_length=5), 1.0)
+    recorder = bench.call.go_on(left)
+    gevent.idle()
+    assert bench.left == {"a": left}
+    assert (recorder.params.stereo, recorder.params.max_length, recorder.params.control_id) == (True, 5, "a")
+    assert list(bench.call.background) == ["a"]
+    bench.call.end(LIMIT)
+    assert bench.ended == ["a"]
 
 
 def test_a_control_id_is_taken_until_its_recording_has_ended() -> None:

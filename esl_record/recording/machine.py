@@ -155,6 +155,11 @@ class Machine:
     end: End | None = None
     _pause: PauseSpan | None = field(default=None)
 
+    @property
+    def pausing(self) -> PauseSpan | None:
+        """The pause that has not ended."""
+        return self._pause
+
     def deadline(self) -> int | None:
         """The sample at which the recording ends if nothing happens before, None if it would go on."""
         return min((at for at, _, _ in self._timers()), default=None)

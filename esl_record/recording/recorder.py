@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import gevent
 from gevent.event import Event as Flag
 
 from esl_record.audio import formats
@@ -42,6 +43,9 @@ ASK_AFTER = 1.0
 CLOSE_WAIT = 0.5
 """Seconds a hung-up call's spool gets to be closed by the switch."""
 
+_REHEARD = 60
+"""Seconds of a spool an earlier run has left that are heard at a stretch."""
+
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
@@ -65,7 +69,8 @@ class Recorder:
 
     ``tell`` is called with the recording at every state it comes to, and how a paused one is paused; it raises
     DatabaseError where that could not be written down. ``stall_timeout`` is in seconds of wall time, the one thing
-    that is: how long a tap may write nothing while its call lives.
+    that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
+    whose tap still writes: what it has written is heard first, and then the recording goes on.
     """
 
     def __init__(
@@ -78,10 +83,12 @@ class Recorder:
         tell: Tell,
         encodings: Encodings,
         *,
+        left: Recording | None = None,
         stall_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.params = params
+        self._left = left
         self.track: Track | None = None
         self._session = session
         self._engine = engine
@@ -92,7 +99,7 @@ class Recorder:
         self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
         self._stall_timeout = stall_timeout
-        self._recording = Recording.begun(storage.new_id(), party, params, clock())
+        self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
         self._path = storage.spool_path(self._recording.recording_id)
         self._spool = Spool(self._path, self._recording.channels)
         self._machine = m.Machine(m.Limits())
@@ -142,10 +149,10 @@ class Recorder:
 
         Raises CallGone if the call ends before the recording has begun.
         """
-        failure = self._prepare()
+        failure = "" if self._left else self._prepare()
         forget = self._session.listen(self._on_event)
         try:
-            failure = failure or self._start_tap()
+            failure = failure or (self._start_again(self._left) if self._left else self._start_tap())
             self.begun.set()
             if failure:
                 self._feed(m.TapFailed(0, failure))
@@ -193,13 +200,52 @@ class Recorder:
             if self._session.hangup_cause is not None:
                 self._drop_spool()
             raise
+        self._join()
+        log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
+        self._tell()
+        return ""
+
+    def _join(self) -> Track:
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         self._encoding = self._encodings.begin(self._recording, self._certain)
-        log.info("%s: recording %s begun", self._session.label, self._recording.recording_id)
-        self._tell()
+        return self.track
+
+    def _start_again(self, left: Recording) -> str:
+        """Goes through what there is of a recording as if it were live; why that cannot be, empty if it can."""
+        rate = left.sample_rate
+        try:
+            hop_of(rate)
+            self._spool.size()
+        except (ValueError, SpoolError) as error:
+            return f"the recording could not be gone on with: {error}"
+        self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
+        track = self._join()
+        for number, pause in enumerate(left.pauses, 1):
+            start, end = round(pause.start * rate), round(pause.end * rate)
+            self._rehear(track, start)
+            self._replay(m.Pause(start, pause.behavior))
+            track.hold(start)
+            if number < len(left.pauses) or left.state is not m.State.PAUSED:
+                self._rehear(track, end)
+                self._replay(m.Resume(end))
+                track.release(end)
+        self._rehear(track, self._size())
+        log.info("%s: recording %s goes on", self._session.label, left.recording_id)
         return ""
+
+    def _rehear(self, track: Track, upto: int) -> None:
+        while track.position < upto and track.error is None and not self._machine.state.final:
+            track.catch_up(min(upto, track.position + self._recording.sample_rate * _REHEARD))
+            self._hear(track)
+            # An hour takes most of a second, in which the other calls go on.
+            gevent.sleep(0)
+
+    def _replay(self, event: m.Event) -> None:
+        """What the switch was told then it is not told again."""
+        if not self._machine.state.final:
+            self._machine, _ = self._machine.step(event)
 
     def _follow(self) -> None:
         assert self.track is not None
@@ -247,16 +293,31 @@ class Recorder:
             if isinstance(action, m.PauseTap):
                 self._session.pause_tap(str(self._path), mask=mask)
                 self.track.hold(self._size())
+                self._note_pause(m.State.PAUSED)
                 self._tell(action.behavior)
             else:
                 self._session.resume_tap(str(self._path), mask=mask)
                 self.track.release(self._size())
                 self._grown = (self._grown[0], time.monotonic())
+                self._note_pause(m.State.RECORDING)
                 self._tell()
         except (CommandRefused, CommandTimeout) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
             pass  # the hang-up is on its way
+
+    def _note_pause(self, state: m.State) -> None:
+        """For a later start, which must not take what was paused for silence, nor hear what still is."""
+        noted = self._recording.model_copy(update={"state": state, "pauses": self._pauses()})
+        try:
+            off_hub(lambda: self._storage.announce(noted))
+        except OSError as error:
+            log.error("%s: pause of recording %s: %s", self._session.label, noted.recording_id, error)
+
+    def _pauses(self) -> list[PauseTime]:
+        rate = self._recording.sample_rate
+        spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
+        return [PauseTime(start=span.start / rate, end=span.end / rate, behavior=span.behavior) for span in spans]
 
     def _guard(self, track: Track) -> None:
         """Ends a recording whose tap has died without a word."""
@@ -293,7 +354,6 @@ class Recorder:
                 self._session.stop_tap(str(self._path))
             except (CallGone, CommandRefused, CommandTimeout) as error:
                 log.debug("%s: stopping the tap: %s", self._session.label, error)
-        rate = self._recording.sample_rate
         recording = self._recording.model_copy(
             update={
                 "state": end.state,
@@ -302,10 +362,7 @@ class Recorder:
                 "error": end.detail,
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
-                "pauses": [
-                    PauseTime(start=pause.start / rate, end=pause.end / rate, behavior=pause.behavior)
-                    for pause in self._machine.pauses
-                ],
+                "pauses": self._pauses(),
             }
         )
         samples = min(end.at, self._size())

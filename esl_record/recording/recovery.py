@@ -54,6 +54,7 @@ class Recovery:
         self._tell = tell
         self._quiet = quiet
         self._clock = clock
+        self._at_work: Path | None = None
         self._left: dict[Path, _Left] = {}
         """By the JSON file beside the spool."""
 
@@ -71,6 +72,37 @@ class Recovery:
         """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
         self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, list(untold))
 
+    def waiting(self) -> set[str]:
+        """The ids of the calls of which an earlier run has left something."""
+        return {recording.call_id for _, recording in self._of_earlier_runs()}
+
+    def claim(self, call_id: str) -> list[Recording]:
+        """Gives up what an earlier run has left of a call that has come back, for whoever goes on recording it."""
+        claimed = []
+        for path, recording in list(self._of_earlier_runs()):
+            if recording.call_id != call_id:
+                continue
+            del self._left[path]
+            claimed.append(recording)
+            try:
+                self._begun(_as_begun(recording))
+            except DatabaseError as error:
+                log.error("%s: %s", path, error)
+        return claimed
+
+    def _of_earlier_runs(self) -> Iterator[tuple[Path, Recording]]:
+        """What can still be gone on with."""
+        for path, left in list(self._left.items()):
+            if left.untold or left.due or path == self._at_work:
+                continue
+            try:
+                recording = Recording.model_validate_json(path.read_bytes())
+                filed = self._storage.document_path(recording).exists()
+            except (OSError, ValueError, OverflowError):
+                continue
+            if recording.sample_rate > 0 and not filed and self._storage.spool_path(recording.recording_id).exists():
+                yield path, recording
+
     def run(self) -> Iterator[Recording]:
         """Completes each recording whose spool no longer grows, and forgets it.
 
@@ -80,6 +112,9 @@ class Recovery:
         for path, left in list(self._left.items()):
             if left.due > self._clock():
                 continue
+            if path not in self._left:
+                continue
+            self._at_work = path
             try:
                 completed = self._recover(path, left)
             except (OSError, SpoolError, DatabaseError) as error:
@@ -92,6 +127,8 @@ class Recovery:
             else:
                 if completed is not None:
                     yield completed
+            finally:
+                self._at_work = None
 
     def _recover(self, path: Path, left: _Left) -> Recording | None:
         """The recording, complete and told of; None if that is not yet possible, or was all that was missing."""
@@ -106,7 +143,7 @@ class Recovery:
             raise ValueError("it has no sample rate")
         if self._grows(recording):
             return None
-        self._begun(recording)
+        self._begun(_as_begun(recording))
         self._tell_left(left)
         completed = self._completed(recording, document)
         if not self._holds_all(completed):
@@ -158,3 +195,8 @@ class Recovery:
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": path.stat().st_mtime}
         done = recording.model_copy(update=ended)
         return off_hub(lambda: self._storage.complete(done, samples))
+
+
+def _as_begun(recording: Recording) -> Recording:
+    """As it was before any pause that has been noted since."""
+    return recording.model_copy(update={"state": State.RECORDING, "pauses": []})

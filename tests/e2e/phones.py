@@ -83,6 +83,8 @@ class Live(Protocol):
 
 class Phone(Protocol):
     service: RunningService
+    event_socket: tuple[str, int]
+    """The switch's own."""
 
     def dial(self, dialled: Dialled) -> Live: ...
     def call(self, dialled: Dialled) -> Ended: ...
@@ -102,6 +104,7 @@ class StandInPhone:
 
     def __init__(self, speed: float = SPEED) -> None:
         self.switch = Switch(speed=speed)
+        self.event_socket = self.switch.listen()
 
     def dial(self, dialled: Dialled) -> Live:
         caller = Caller(

@@ -40,6 +40,8 @@ class RunningService:
             "http": self.http,
             "callback_networks": "127.0.0.0/8",
             "callback_retry": 0.1,
+            # Nobody listens there, unless a test says so.
+            "event_socket": f"127.0.0.1:{free_port()}",
         }
         self.process: subprocess.Popen[bytes] | None = None
 

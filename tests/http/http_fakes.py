@@ -183,7 +183,7 @@ class Site:
         self.calls.add(call)
         return call
 
-    def _recorder(self, session: Session, party: Party, params: RecordParams) -> Recorder:
+    def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
         recorder = FakeRecorder(self.storage.new_id(), party, params)
         self.recorders[params.control_id] = recorder
         return cast(Recorder, recorder)

@@ -179,14 +179,18 @@ class FakeSession:
 class Bench:
     """A recorder under test, its session and its storage."""
 
-    def __init__(self, folder: Path, *, stall_timeout: float = 10.0, **params: Any) -> None:
+    def __init__(
+        self, folder: Path, *, stall_timeout: float = 10.0, left: "Bench | None" = None, **params: Any
+    ) -> None:
         self.storage = Storage(folder / "data")
         self.storage.prepare()
         self.engine = Engine()
         self.encodings = Encodings(self.storage)
         self.certain = 0
         """Samples that were certain to be in the file at any time."""
-        self.session = FakeSession()
+        self.session = left.session if left else FakeSession()
+        """A call outlives the service that was recording it."""
+        announced = list(self.storage.spool_dir.glob("*.json")) if left else []
         self.told: list[tuple[Recording, PauseBehavior | None]] = []
         """What has been told, in order."""
         self.untellable: Exception | None = None
@@ -198,6 +202,7 @@ class Bench:
             RecordParams(**params),
             self._tell,
             self.encodings,
+            left=Recording.model_validate_json(announced[0].read_bytes()) if left else None,
             stall_timeout=stall_timeout,
             clock=lambda: START,
         )
@@ -269,9 +274,13 @@ class Bench:
     def kept(self) -> list[Path]:
         return sorted(path for path in self.storage.recordings.rglob("*") if path.is_file())
 
-    def close(self) -> None:
+    def die(self) -> None:
+        """The service is killed; the switch writes on."""
         if self._greenlet is not None:
             self._greenlet.kill()
+
+    def close(self) -> None:
+        self.die()
         self.session.close()
 
 
@@ -474,7 +483,8 @@ def test_a_lost_event_socket_ends_a_paused_recording_too(bench: Make, behavior: 
     """Nobody can resume it, nor will anybody tell of the hang-up."""
     running = bench(**NO_LIMITS).begin()
     running.hear(1.0)
-    running.recorder.pause(behavior)
+    done = running.recorder.pause(behavior)
+    assert done.wait(LIMIT)
     running.tick()
     running.session.lose()
     with gevent.Timeout(0.6, AssertionError("it waits for ever")):
@@ -510,8 +520,10 @@ def test_stopping_twice_or_afterwards_changes_nothing(bench: Make) -> None:
     running.recorder.stop()
     recording = running.result()
     running.recorder.stop()
-    running.recorder.pause()
-    running.recorder.resume()
+    done = running.recorder.pause()
+    assert done.wait(LIMIT)
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     assert running.recorder.recording == recording
     assert running.session.steered == ["stop"]
 
@@ -601,11 +613,13 @@ def test_a_pause_is_the_switchs_and_stands_in_the_recording(
     running = bench(**NO_LIMITS).begin()
     spoken = said(2.5)
     running.hear(spoken[:RATE])
-    running.recorder.pause(behavior)
+    done = running.recorder.pause(behavior)
+    assert done.wait(LIMIT)
     running.tick()
     assert running.recorder.recording.state is State.PAUSED
     running.hear(spoken[RATE : RATE * 3 // 2])
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     assert running.recorder.recording.state is State.RECORDING
     running.hear(spoken[RATE * 3 // 2 :])
@@ -625,11 +639,13 @@ def test_a_pause_is_the_switchs_and_stands_in_the_recording(
 def test_the_timers_stand_still_while_paused(bench: Make, behavior: PauseBehavior, limit: str) -> None:
     running = bench(**{**NO_LIMITS, limit: 2.0}).begin()
     running.hear(1.0)
-    running.recorder.pause(behavior)
+    done = running.recorder.pause(behavior)
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(3.0)
     assert running.recorder.recording.state is State.PAUSED
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(2.0)
     assert running.result().end_reason == EndReason(limit)
@@ -639,10 +655,12 @@ def test_the_timers_stand_still_while_paused(bench: Make, behavior: PauseBehavio
 def test_masked_speech_is_not_heard(bench: Make) -> None:
     running = bench(initial_timeout=1.0).begin()
     running.hear(0.5)
-    running.recorder.pause(PauseBehavior.SILENCE)
+    done = running.recorder.pause(PauseBehavior.SILENCE)
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(said(1.5))
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(1.0)
     recording = running.result()
@@ -654,10 +672,12 @@ def test_masked_speech_is_not_heard(bench: Make) -> None:
 def test_a_word_cut_by_a_mask_goes_on_behind_it(bench: Make) -> None:
     running = bench(end_silence_timeout=1.0).begin()
     running.hear(said(1.0))
-    running.recorder.pause(PauseBehavior.SILENCE)
+    done = running.recorder.pause(PauseBehavior.SILENCE)
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(2.0)
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     running.hear(said(1.0))
     running.recorder.stop()
@@ -668,13 +688,18 @@ def test_a_word_cut_by_a_mask_goes_on_behind_it(bench: Make) -> None:
 
 def test_pausing_the_paused_and_resuming_the_running_does_nothing(bench: Make) -> None:
     running = bench(**NO_LIMITS).begin()
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.hear(0.5)
-    running.recorder.pause()
-    running.recorder.pause(PauseBehavior.SILENCE)
+    done = running.recorder.pause()
+    assert done.wait(LIMIT)
+    done = running.recorder.pause(PauseBehavior.SILENCE)
+    assert done.wait(LIMIT)
     running.tick()
-    running.recorder.resume()
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     running.recorder.stop()
     assert len(running.result().pauses) == 1
@@ -688,7 +713,8 @@ def test_an_end_while_paused_ends_the_pause(
 ) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(0.5)
-    running.recorder.pause(behavior)
+    done = running.recorder.pause(behavior)
+    assert done.wait(LIMIT)
     running.tick()
     ending(running)
     recording = running.result()
@@ -704,7 +730,8 @@ def test_a_pause_the_switch_refuses_is_an_error_that_keeps_the_audio(bench: Make
     running = bench(**NO_LIMITS).begin()
     running.session.failures[verb] = error
     running.hear(said(1.0))
-    running.recorder.pause(PauseBehavior.SILENCE if verb == "mask" else PauseBehavior.SKIP)
+    done = running.recorder.pause(PauseBehavior.SILENCE if verb == "mask" else PauseBehavior.SKIP)
+    assert done.wait(LIMIT)
     recording = running.result()
     assert how(recording) == (State.ERROR, EndReason.ERROR)
     assert recording.error == str(error)
@@ -715,7 +742,8 @@ def test_a_pause_that_crosses_a_hang_up_is_a_hang_up(bench: Make) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(1.0)
     running.session.failures["pause"] = CallGone("call c1: NORMAL_CLEARING")
-    running.recorder.pause()
+    done = running.recorder.pause()
+    assert done.wait(LIMIT)
     gevent.idle()
     running.session.hang_up()
     running.session.record_stop()
@@ -905,11 +933,15 @@ def test_every_state_is_told_once_and_in_order(bench: Make) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(0.5)
     for behavior in PauseBehavior:
-        running.recorder.pause(behavior)
-        running.recorder.pause(behavior)
+        done = running.recorder.pause(behavior)
+        assert done.wait(LIMIT)
+        done = running.recorder.pause(behavior)
+        assert done.wait(LIMIT)
         running.tick()
-        running.recorder.resume()
-        running.recorder.resume()
+        done = running.recorder.resume()
+        assert done.wait(LIMIT)
+        done = running.recorder.resume()
+        assert done.wait(LIMIT)
         running.tick()
     running.recorder.stop()
     recording = running.result()
@@ -934,11 +966,13 @@ def test_what_cannot_be_told_is_told_later_in_order(bench: Make, caplog: pytest.
     running = bench(**NO_LIMITS)
     running.untellable = DatabaseError("database is full")
     running.begin().hear(0.5)
-    running.recorder.pause()
+    done = running.recorder.pause()
+    assert done.wait(LIMIT)
     running.tick()
     assert "database is full" in caplog.text
     running.untellable = None
-    running.recorder.resume()
+    done = running.recorder.resume()
+    assert done.wait(LIMIT)
     running.tick()
     terminator(running)
     running.result()
@@ -1272,7 +1306,8 @@ def test_a_switch_that_does_not_answer_for_its_tap_is_an_error(bench: Make) -> N
 def test_a_paused_tap_may_stand_still_for_as_long_as_it_likes(bench: Make, behavior: PauseBehavior) -> None:
     running = bench(**NO_LIMITS, stall_timeout=0.15).begin()
     running.hear(0.1)
-    running.recorder.pause(behavior)
+    done = running.recorder.pause(behavior)
+    assert done.wait(LIMIT)
     running.tick()
     gevent.sleep(0.35)  # more than twice what a tap may stall: nothing is to happen
     assert running.recorder.recording.state is State.PAUSED
@@ -1401,3 +1436,83 @@ def test_what_is_announced_lies_where_the_recording_will(bench: Make) -> None:
     promised = Recording.model_validate_json(announced.read_bytes())
     running.hear(0.2)
     assert running.storage.document_path(promised) == running.storage.document_path(running.result())
+
+
+# ---- after the service was killed
+
+
+Step = tuple[str, float]
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(["say", "hush"]), st.sampled_from([0.3, 0.5, 0.9, 1.3])),
+        st.tuples(st.sampled_from(["skip", "silence", "resume"]), st.just(0.0)),
+    ),
+    max_size=8,
+)
+
+
+def does(bench: Bench, step: Step, *, alive: bool = True) -> None:
+    """One thing the caller or an operator does; nobody hears the caller while there is no service."""
+    what, seconds = step
+    if what in ("say", "hush"):
+        heard = voice.say(seconds) if what == "say" else silence(seconds)
+        if alive:
+            bench.hear(heard)
+        else:
+            bench.session.write(heard)
+    elif alive and bench.running:
+        # The switch is told at once, and what it was told before a kill holds.
+        done = bench.recorder.resume() if what == "resume" else bench.recorder.pause(PauseBehavior(what))
+        assert done.wait(LIMIT)
+
+
+@settings(max_examples=12, deadline=None)
+@given(before=STEPS, dead=STEPS, after=STEPS)
+@example(before=[("say", 0.9), ("silence", 0.0), ("hush", 1.3)], dead=[("hush", 1.3)], after=[("resume", 0.0)])
+@example(before=[("say", 0.9), ("skip", 0.0), ("say", 0.9)], dead=[("say", 1.3)], after=[("resume", 0.0), ("say", 0.9)])
+@example(before=[("say", 0.9)], dead=[("hush", 1.3), ("hush", 1.3), ("say", 1.3)], after=[])
+def test_a_recording_that_is_gone_on_with_is_as_if_nothing_had_been(
+    before: list[Step], dead: list[Step], after: list[Step]
+) -> None:
+    results = []
+    for killed in (False, True):
+        with a_folder() as folder:
+            one = Bench(Path(folder), initial_timeout=5, end_silence_timeout=2.0, terminators="").begin()
+            for step in before:
+                does(one, step)
+            if not one.running:
+                one.close()
+                return
+            if killed:
+                one.die()
+                for step in dead:
+                    does(one, step, alive=False)
+                one = Bench(Path(folder), left=one, initial_timeout=5, end_silence_timeout=2.0, terminators="")
+                one._greenlet = gevent.spawn(one.recorder.record)
+                assert one.recorder.begun.wait(LIMIT)
+                one.tick()
+            else:
+                for step in dead:
+                    does(one, step if step[0] in ("say", "hush") else ("hush", 0.0))
+            for step in after:
+                does(one, step)
+            one.session.hang_up()
+            done = one.result()
+            audio = one.samples().tobytes() if done.file else b""
+            results.append((how(done), done.duration, done.speech, done.pauses, audio))
+            one.close()
+    assert results[0] == results[1]
+
+
+def test_what_cannot_be_gone_on_with_is_told_of(bench: Make) -> None:
+    first = bench().begin()
+    first.hear(said(1.0))
+    first.die()
+    announced = next(first.storage.spool_dir.glob("*.json"))
+    second = bench(left=first)
+    announced.with_suffix(".raw").unlink()
+    second._greenlet = gevent.spawn(second.recorder.record)
+    done = second.result()
+    assert how(done) == (State.ERROR, EndReason.ERROR)
+    assert "could not be gone on with" in done.error

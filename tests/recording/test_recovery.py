@@ -12,7 +12,7 @@ from test_storage import START, begun, files, frames, noise, spooled
 
 from esl_record.errors import DatabaseError
 from esl_record.recording.machine import EndReason, PauseBehavior, State
-from esl_record.recording.recording import Recording
+from esl_record.recording.recording import PauseTime, Recording
 from esl_record.recording.recovery import QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
 
@@ -443,3 +443,58 @@ def test_an_address_that_is_no_text_holds_up_no_other(storage: Storage, caplog: 
     assert [one.control_id for one in recovery.run()] == ["control-2"]
     assert "a number" in caplog.text
     assert len(files(storage.spool_dir)) == 2
+
+
+# ---- calls that come back
+
+
+def test_what_was_left_of_a_call_is_given_up_to_it(storage: Storage) -> None:
+    mine, others = begun(), begun(number=2).model_copy(update={"call_id": "another"})
+    for one in (mine, others):
+        spooled(storage, one, noise(800, 1))
+    told = Told()
+    recovery = recovery_of(storage, lambda: WRITTEN, told)
+    assert recovery.waiting() == {mine.call_id, "another"}
+    assert recovery.claim(mine.call_id) == [mine]
+    assert told.said == [("begun", mine)]
+    assert recovery.left == [storage.announced_path(others)]
+    assert recovery.claim(mine.call_id) == []
+    assert recovery.waiting() == {"another"}
+
+
+def test_a_paused_one_is_given_up_as_it_is_and_told_of_as_it_was(storage: Storage) -> None:
+    pause = PauseTime(start=0.5, end=0.5, behavior=PauseBehavior.SKIP)
+    paused = begun().model_copy(update={"state": State.PAUSED, "pauses": [pause]})
+    spooled(storage, paused, noise(800, 1))
+    told = Told()
+    assert recovery_of(storage, lambda: WRITTEN, told).claim(paused.call_id) == [paused]
+    assert [(what, one.state, one.pauses) for what, one in told.said] == [("begun", State.RECORDING, [])]
+
+
+def test_what_cannot_be_told_of_goes_on_all_the_same(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    one = begun()
+    spooled(storage, one, noise(800, 1))
+    told = Told()
+    told.failure = DatabaseError("no database")
+    assert recovery_of(storage, lambda: WRITTEN, told).claim(one.call_id) == [one]
+    assert "no database" in caplog.text
+
+
+def test_what_has_no_spool_any_more_or_is_filed_is_not_gone_on_with(storage: Storage) -> None:
+    lost, filed = begun(), begun(number=2)
+    storage.prepare()
+    storage.announce(lost)
+    spooled(storage, filed, noise(800, 1))
+    storage.file(filed)
+    recovery = recovery_of(storage, lambda: WRITTEN)
+    assert recovery.waiting() == set()
+    assert recovery.claim(lost.call_id) == []
+    assert len(recovery.left) == 2
+
+
+def test_what_this_run_could_not_complete_is_not_gone_on_with(storage: Storage) -> None:
+    recovery = recovery_of(storage, lambda: WRITTEN)
+    one = begun()
+    spooled(storage, one, noise(800, 1))
+    recovery.add(one)
+    assert recovery.claim(one.call_id) == []
