@@ -20,7 +20,7 @@ from esl_record.esl.inbound import Inbound
 from esl_record.handlers.loader import found_in, mistake
 from esl_record.recording.storage import Storage
 
-PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "pydantic")
+PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "av", "pydantic")
 
 NEEDED = {
     "mod_event_socket": "the `socket` application",
@@ -29,7 +29,13 @@ NEEDED = {
     "mod_sndfile": "raw spool files",
     "mod_tone_stream": "the beep",
 }
-WANTED = {"mod_flite": "`play: say:`", "mod_spandsp": "G.722 calls", "mod_opus": "Opus calls"}
+WANTED = {
+    "mod_flite": "`play: say:`",
+    "mod_httapi": "`play` of http addresses, `record_url` among them",
+    "mod_shout": "`play` of an mp3",
+    "mod_spandsp": "G.722 calls",
+    "mod_opus": "Opus calls",
+}
 
 
 @dataclass(frozen=True)

@@ -228,8 +228,9 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.
 
-        Without ``resume`` a call whose socket closes stays parked, with nobody to end it.
+        One that has been sent elsewhere is let go without a word.
         """
+        elsewhere = self.left
         for name, value in variables if self.live else ():
             try:
                 self.set_variable(name, value)
@@ -237,12 +238,20 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
                 log.debug("%s: release: %s", self.label, error)
         try:
             # One that was sent elsewhere it would take out of there, and leave with nothing to do.
-            if self.live and not self.left:
+            if self.live and not elsewhere:
                 self.send("resume")
         except (CallGone, CommandTimeout) as error:
             log.debug("%s: release: %s", self.label, error)
-        if not self.connected and self.hangup_cause is None and not self.left:
+        if not self.connected and self.hangup_cause is None and not elsewhere:
             self._resume_blind()
+        if elsewhere and self.live:
+            # The end of a connection that has held the call ends the park it may be in by now.
+            gevent.spawn(self._stop_after_the_call)
+        else:
+            self.stop()
+
+    def _stop_after_the_call(self) -> None:
+        self._over.wait()
         self.stop()
 
     def _resume_blind(self) -> None:

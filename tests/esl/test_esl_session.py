@@ -546,11 +546,11 @@ def test_a_call_that_was_sent_elsewhere_takes_no_more_orders(line: Line) -> None
     assert line.silent()
 
 
-def test_a_call_that_was_sent_elsewhere_is_let_go_without_resume(line: Line) -> None:
+def test_a_call_that_was_sent_elsewhere_is_let_go_without_a_word_until_it_is_over(line: Line) -> None:
     sent_elsewhere(line)
-    releasing = line.does(line.session.release, [("why", "x")])
+    result(line.does(line.session.release, [("why", "x")]))
+    line.hung_up()
     assert line.rest() == ["exit"]
-    result(releasing)
 
 
 def test_a_tap_ends_in_a_call_that_was_sent_elsewhere_too(line: Line) -> None:
@@ -564,9 +564,9 @@ def test_a_call_it_has_transferred_is_not_resumed(line: Line) -> None:
     transferring = line.does(line.session.transfer, "7000 XML default")
     assert line.answers() == "uuid_transfer u1 7000 XML default"
     result(transferring)
-    releasing = line.does(line.session.release)
+    result(line.does(line.session.release))
+    line.hung_up()
     assert line.rest() == ["exit"]
-    result(releasing)
 
 
 def test_a_transfer_that_is_refused_changes_nothing(line: Line) -> None:
