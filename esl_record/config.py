@@ -212,6 +212,8 @@ class Settings(BaseSettings):
     def _whole_credentials(self) -> Self:
         if bool(self.project_id) != bool(self.api_token):
             raise ValueError("project_id and api_token are wanted both, or neither")
+        if self.database and (self.keep_age or self.keep_size):
+            raise ValueError("keep_age and keep_size are for a catalog of one's own: others may have rows in database")
         return self
 
     @classmethod

@@ -1,7 +1,7 @@
 """Recovery without a service: what a killed one left is completed, and the catalog made anew from what is on disk."""
 
 import time
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 
 from rich.console import Console
 from rich.progress import Progress
@@ -28,7 +28,9 @@ def recover(settings: Settings, console: Console, *, rebuild: bool) -> int:
         raise ConfigError(f"setting data_dir = {settings.data_dir}: no recordings are there")
     storage.prepare()
     quarantine = Quarantine(settings.data_dir / FOLDER)
-    with held(settings.data_dir):
+    if settings.database and rebuild:
+        raise ConfigError("setting database: others may have rows there: only <data-dir>/catalog.sqlite is made anew")
+    with held(settings.data_dir), held(settings.spool_dir) if settings.spool_dir else nullcontext():
         put_away = clear(quarantine, lambda: torn(storage))
         if rebuild:
             put_away += clear(quarantine, lambda: unreadable(storage))

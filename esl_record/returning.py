@@ -2,12 +2,13 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.inbound import Inbound
 from esl_record.esl.session import Session
 from esl_record.live import LiveCall
+from esl_record.recording.params import ParameterError
 from esl_record.recording.recording import Recording
 
 log = logging.getLogger(__name__)
@@ -56,17 +57,23 @@ def _transferred(switch: Inbound, call_id: str, way: str) -> bool:
     return True
 
 
-def go_on(live: LiveCall, left: Iterable[Recording]) -> None:
-    """Goes on with the recordings of a call that has come back, to their end. The call then goes on in the dialplan, or
-    is hung up, where it has none any more."""
-    recorders = [live.go_on(one) for one in left]
+def go_on(live: LiveCall, left: Iterable[Recording], spare: Callable[[Recording], None]) -> None:
+    """Goes on with the recordings of a call that has come back, to their end; ``spare`` is given what cannot be gone on
+    with. The call then goes on in the dialplan, or is hung up, where it has none any more."""
+    session, recorders = live.session, []
+    for one in left:
+        try:
+            recorders.append(live.go_on(one))
+        except ParameterError as error:
+            log.error("%s: recording %s is completed without its call: %s", session.label, one.recording_id, error)
+            spare(one)
     for recorder in recorders:
         live.wait(recorder)
-    session = live.session
-    if _was_asked_back(session):
+    if was_asked_back(session):
         session.hangup()
     session.release()
 
 
-def _was_asked_back(session: Session) -> bool:
+def was_asked_back(session: Session) -> bool:
+    """Whether the call is here for what an earlier run has left of it, and has no dialplan behind."""
     return session.data.get("Caller-Dialplan") == _INLINE

@@ -40,7 +40,7 @@ from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.retention import expired
 from esl_record.recording.storage import Storage
-from esl_record.returning import ask_back, go_on
+from esl_record.returning import ask_back, go_on, was_asked_back
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.receiver import shown
@@ -222,8 +222,9 @@ class Service:
         )
         self.calls.add(live)
         try:
-            if left := self._recovery.claim(session.uuid):
-                go_on(live, left)
+            left = self._recovery.claim(session.uuid)
+            if left or was_asked_back(session):
+                go_on(live, left, self._recovery.add)
             elif called is not None:
                 run(self._handlers.load(called.module), called, session, recordings, self.storage.audio_path)
             else:
@@ -280,6 +281,7 @@ class Service:
         if waiting := self._recovery.waiting():
             settings = self.settings
             asked = ask_back(waiting, settings.event_socket, settings.event_socket_password, self.address)
+            self._recovery.expect(asked)
             log.info("%d calls of an earlier run are recorded still, %d are asked back", len(waiting), len(asked))
         while True:
             for recording in self._recovery.run():
@@ -293,9 +295,14 @@ class Service:
             try:
                 self.ledger.outbox.prune(time.time() - settings.callbacks_kept)
                 for recording, why in expired(self.ledger, time.time(), age=age, size=size, untold=untold):
-                    self.ledger.delete(recording, why)
-            except (DatabaseError, OSError) as error:
+                    try:
+                        self.ledger.delete(recording, why)
+                    except OSError as error:
+                        log.error("recording %s cannot be deleted: %s", recording.recording_id, error)
+            except DatabaseError as error:
                 log.error("%s", error)
+            except Exception:
+                log.exception("retention failed")
             gevent.sleep(_PRUNING_PAUSE)
 
     def _serve_http(self) -> HttpServer:
@@ -336,7 +343,8 @@ class Service:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
-            self._ending.enter_context(held(self.settings.data_dir))
+            for folder in filter(None, (self.settings.data_dir, self.settings.spool_dir)):
+                self._ending.enter_context(held(folder))
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error
         documents = self.settings.documents

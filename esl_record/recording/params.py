@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, ValidationError, field_validator
@@ -21,6 +22,13 @@ _LONGEST = 1e9
 _NUMERAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*\Z")
 
 _PASSWORD = re.compile(r"//[^/\s]*@")
+
+_SECRET = re.compile("password|authorization", re.IGNORECASE)
+_HIDDEN = ("password", "body")
+"""Parameters whose values are not shown."""
+
+_TOLD = 20
+"""Mistakes in one step that are told of at most."""
 
 _CODES = {"extra_forbidden": "undefined", "missing": "missing"}
 
@@ -124,7 +132,7 @@ def validated(model: type[M], method: str, given: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(dict(given))
     except ValidationError as error:
-        found = list(complaints(model, method, given, error))
+        found = list(islice(complaints(model, method, given, error), _TOLD))
         raise ParameterError("; ".join(text for _, text in found), found[0][0]) from None
 
 
@@ -141,17 +149,26 @@ def complaints(
     for mistake in error.errors(include_url=False):
         parameter = str(mistake["loc"][0]) if mistake["loc"] else ""
         if mistake["type"] in _CODES or not ignore(parameter, mistake["input"]):
-            yield _CODES.get(mistake["type"], "invalid_value"), _complaint(model, method, dict(given), mistake)
+            yield _CODES.get(mistake["type"], "invalid_value"), _complaint(model, method, given, mistake)
 
 
-def _complaint(model: type[BaseModel], method: str, given: dict[str, Any], mistake: Any) -> str:
+def _complaint(model: type[BaseModel], method: str, given: Mapping[str, Any], mistake: Any) -> str:
     name = ".".join(str(part) for part in mistake["loc"]) or "parameters"
     if mistake["type"] == "extra_forbidden":
         return f"{method}: unknown parameter {name[:80]!r}; known are {', '.join(model.model_fields)}"
     if mistake["type"] == "missing":
         return f"{method}: parameter {name!r} is missing"
     reason = mistake["msg"].removeprefix("Value error, ")
-    # An address may hold a password, and so may what was to be a mapping with one.
-    value = str(given.get(name, mistake["input"]))
-    shown = "***" if "password" in name or "password" in value else _PASSWORD.sub("//***@", value)
-    return f"{method}: {name} = {shown[:80]!r}: {reason}"
+    value = "***" if _is_secret(name) else disclosed(given.get(name, mistake["input"]))
+    return f"{method}: {name} = {value!r}: {reason}"
+
+
+def disclosed(value: object) -> str:
+    """The beginning of ``value`` for a message. An address may hold a password, and so may what was to be a mapping."""
+    text = str(value)
+    return "***" if _SECRET.search(text) else _PASSWORD.sub("//***@", text)[:80]
+
+
+def _is_secret(parameter: str) -> bool:
+    first, *rest = parameter.split(".")
+    return first in _HIDDEN or (first == "headers" and rest[-1:] != ["name"])

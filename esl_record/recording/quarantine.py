@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class Quarantine:
             os.write(descriptor, f"{line}\n".encode())
         finally:
             os.close(descriptor)
-        path.rename(target)
+        # The spool may be on another file system.
+        shutil.move(path, target)
         return target
 
 
@@ -97,7 +99,10 @@ def _is_made_again(storage: Storage, part: Path) -> bool:
     """Whether the recording is still to be completed, and with it this file."""
     for announced in storage.spool_dir.glob("*.json"):
         if announced.stem in part.name and not _unreadable(announced):
-            recording = Recording.model_validate_json(announced.read_bytes())
+            try:
+                recording = Recording.model_validate_json(announced.read_bytes())
+            except (OSError, ValidationError):
+                return True
             return part in (partial_path(storage.audio_path(recording)), partial_path(storage.document_path(recording)))
     return False
 
@@ -106,6 +111,9 @@ def _unreadable(path: Path) -> str:
     """Why ``path`` tells of no recording, empty if it does."""
     try:
         Recording.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
+    except OSError:
+        # What cannot be read now is not torn.
+        return ""
+    except ValidationError as error:
         return f"it tells of no recording: {str(error).splitlines()[0]}"
     return ""

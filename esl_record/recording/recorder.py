@@ -151,8 +151,12 @@ class Recorder:
         """
         failure = "" if self._left else self._prepare()
         forget = self._session.listen(self._on_event)
+        if self._left and self._session.hangup_cause is not None:
+            self._post(m.HangUp, settles=True)
         try:
-            failure = failure or (self._start_again(self._left) if self._left else self._start_tap())
+            failure = failure or ("" if self._left else self._start_tap())
+            if self._left:
+                self._start_again(self._left)
             self.begun.set()
             if failure:
                 self._feed(m.TapFailed(0, failure))
@@ -212,18 +216,19 @@ class Recorder:
         self._encoding = self._encodings.begin(self._recording, self._certain)
         return self.track
 
-    def _start_again(self, left: Recording) -> str:
-        """Goes through what there is of a recording as if it were live; why that cannot be, empty if it can."""
+    def _start_again(self, left: Recording) -> None:
+        """Goes through what there is of a recording as if it were live. Raises SpoolError: then nothing has become of
+        it, and it is still to be completed from its spool."""
         rate = left.sample_rate
         try:
             hop_of(rate)
-            self._spool.size()
-        except (ValueError, SpoolError) as error:
-            return f"the recording could not be gone on with: {error}"
+        except ValueError as error:
+            raise SpoolError(str(error)) from None
+        self._spool.size()
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         for number, pause in enumerate(left.pauses, 1):
-            start, end = round(pause.start * rate), round(pause.end * rate)
+            start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
             self._replay(m.Pause(start, pause.behavior))
             track.hold(start)
@@ -233,7 +238,6 @@ class Recorder:
                 track.release(end)
         self._rehear(track, self._size())
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)
-        return ""
 
     def _rehear(self, track: Track, upto: int) -> None:
         while track.position < upto and track.error is None and not self._machine.state.final:

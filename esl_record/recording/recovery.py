@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,9 @@ RETRY = 30.0
 QUIET = 10.0
 """Seconds a spool must not have grown to be taken as closed: the call of a killed service may live on."""
 
+COMES_BACK = 15.0
+"""Seconds a call that was asked back is waited for."""
+
 Told = tuple[Recording, PauseBehavior | None]
 """A state to tell of, and how a paused recording is paused."""
 
@@ -30,6 +33,10 @@ class _Left:
     """``due`` is the unix time before which it is not looked at; ``untold`` what its run could not tell of."""
 
     due: float = 0.0
+    call_id: str = ""
+    """Of what an earlier run has left, as far as it can be read; such a call may come back."""
+    not_before: float = 0.0
+    """Unix time before which it is not completed, as its call is asked back."""
     untold: list[Told] = field(default_factory=list)
 
 
@@ -66,42 +73,47 @@ class Recovery:
     def find(self) -> None:
         """Takes on what an earlier run left; to be called before the first call of this one."""
         for path in sorted(self._storage.spool_dir.glob("*.json")):
-            self._left.setdefault(path, _Left())
+            self._left.setdefault(path, _Left(call_id=_call_of(path)))
 
     def add(self, recording: Recording, untold: Sequence[Told] = ()) -> None:
         """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
-        self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, list(untold))
+        self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, untold=list(untold))
 
     def waiting(self) -> set[str]:
         """The ids of the calls of which an earlier run has left something."""
-        return {recording.call_id for _, recording in self._of_earlier_runs()}
+        return {left.call_id for _, left in self._left.items() if left.call_id}
+
+    def expect(self, calls: Iterable[str]) -> None:
+        """Leaves what there is of ``calls`` for a while, as they are to come back."""
+        expected = set(calls)
+        for left in self._left.values():
+            if left.call_id in expected:
+                left.not_before = self._clock() + COMES_BACK
 
     def claim(self, call_id: str) -> list[Recording]:
         """Gives up what an earlier run has left of a call that has come back, for whoever goes on recording it."""
-        claimed = []
-        for path, recording in list(self._of_earlier_runs()):
-            if recording.call_id != call_id:
-                continue
+        mine = [path for path, left in self._left.items() if left.call_id == call_id and path != self._at_work]
+        found = {path: recording for path in mine if (recording := self._alive(path))}
+        # Before anything waits: what goes on must not be completed as well.
+        for path in found:
             del self._left[path]
-            claimed.append(recording)
+        for path, recording in found.items():
             try:
                 self._begun(_as_begun(recording))
-            except DatabaseError as error:
+            except Exception as error:
                 log.error("%s: %s", path, error)
-        return claimed
+        return list(found.values())
 
-    def _of_earlier_runs(self) -> Iterator[tuple[Path, Recording]]:
-        """What can still be gone on with."""
-        for path, left in list(self._left.items()):
-            if left.untold or left.due or path == self._at_work:
-                continue
-            try:
-                recording = Recording.model_validate_json(path.read_bytes())
-                filed = self._storage.document_path(recording).exists()
-            except (OSError, ValueError, OverflowError):
-                continue
-            if recording.sample_rate > 0 and not filed and self._storage.spool_path(recording.recording_id).exists():
-                yield path, recording
+    def _alive(self, path: Path) -> Recording | None:
+        """The recording announced at ``path``, if it can be gone on with."""
+        try:
+            recording = Recording.model_validate_json(path.read_bytes())
+            filed = self._storage.document_path(recording).exists()
+        except (OSError, ValueError, OverflowError):
+            return None
+        is_its = recording.recording_id == path.stem and recording.sample_rate > 0
+        spooled = self._storage.spool_path(path.stem).exists()
+        return recording if is_its and spooled and not filed else None
 
     def run(self) -> Iterator[Recording]:
         """Completes each recording whose spool no longer grows, and forgets it.
@@ -110,9 +122,7 @@ class Recovery:
         line in the log.
         """
         for path, left in list(self._left.items()):
-            if left.due > self._clock():
-                continue
-            if path not in self._left:
+            if max(left.due, left.not_before) > self._clock() or self._left.get(path) is not left:
                 continue
             self._at_work = path
             try:
@@ -122,7 +132,7 @@ class Recovery:
                 log.error("%s: it cannot be completed yet: %s", path, str(error).splitlines()[0])
             except Exception as error:
                 # A ValidationError, and whatever else the numbers and names of a damaged file lead to.
-                del self._left[path]
+                self._left.pop(path, None)
                 log.error("%s stays: it cannot be completed: %s", path, (str(error) or repr(error)).splitlines()[0])
             else:
                 if completed is not None:
@@ -135,7 +145,7 @@ class Recovery:
         if not path.exists():
             # Never announced, for want of disk; or taken away by whoever looks after this machine.
             self._tell_left(left)
-            del self._left[path]
+            self._left.pop(path, None)
             return None
         recording = Recording.model_validate_json(path.read_bytes())
         document = self._storage.document_path(recording)
@@ -152,7 +162,7 @@ class Recovery:
         if not self._holds_all(completed):
             return None
         self._storage.drop_spool(recording)
-        del self._left[path]
+        self._left.pop(path, None)
         log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
         return completed
 
@@ -195,6 +205,13 @@ class Recovery:
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": path.stat().st_mtime}
         done = recording.model_copy(update=ended)
         return off_hub(lambda: self._storage.complete(done, samples))
+
+
+def _call_of(path: Path) -> str:
+    try:
+        return Recording.model_validate_json(path.read_bytes()).call_id
+    except (OSError, ValueError):
+        return ""
 
 
 def _as_begun(recording: Recording) -> Recording:

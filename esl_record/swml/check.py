@@ -16,6 +16,7 @@ from esl_record.swml.document import Document, Step, is_url
 from esl_record.swml.expressions import refers
 from esl_record.swml.methods import FOREIGN, METHODS
 from esl_record.swml.methods.parameters import Method
+from esl_record.swml.sounds import shown
 
 SHOWN = 20
 """Mistakes told of at most."""
@@ -106,7 +107,7 @@ def _nowhere(
             yield Mistake("relay_script_parse_error", step, f"{step.method}: dest: {error}")
         return
     known = ", ".join(name[:80] for name in islice(document.sections, SHOWN))
-    yield Mistake(code, step, f"{step.method}: dest = {dest[:80]!r}: a URL or a section is wanted: {known}")
+    yield Mistake(code, step, f"{step.method}: dest = {shown(dest.strip())!r}: a URL or a section is wanted: {known}")
 
 
 def _labels(document: Document) -> dict[str, set[str]]:

@@ -121,8 +121,8 @@ def filled(template: str, target: Target) -> str:
 def dial_string(groups: Sequence[Sequence[Leg]], variables: Mapping[str, str]) -> str:
     """Rings the legs of a group together, group after group until one is answered; ``variables`` are those of every
     leg, and of the dialling itself. Raises ParameterError for anything that would not arrive as it is."""
-    if not groups or not all(groups) or max(len(groups), *(len(group) for group in groups)) > MOST_LEGS:
-        raise ParameterError(f"connect: 1 to {MOST_LEGS} destinations are wanted, in each list of them")
+    if not groups or not all(groups) or sum(len(group) for group in groups) > MOST_LEGS:
+        raise ParameterError(f"connect: 1 to {MOST_LEGS} destinations are wanted")
     rung = "|".join(",".join(_leg(leg) for leg in group) for group in groups)
     return f"{{^^{_DELIMITER}{_assigned(variables)}}}{rung}" if variables else rung
 

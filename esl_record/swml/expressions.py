@@ -4,12 +4,16 @@ A plain path is looked up here; all else is JavaScript. Source: SignalWire's SWM
 and "cond".
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from esl_record.errors import DocumentError
 from esl_record.swml import javascript
+
+LONGEST = 64 << 10
+"""Characters of one expression."""
 
 LARGEST = 1 << 20
 """Characters a value may have; each value within it counts for sixteen, each reference in a step for a thousand."""
@@ -137,7 +141,7 @@ def resolve(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
                 return ""
             value = value[step]
         elif isinstance(value, list) and step.isascii() and step.isdigit() and float(step) < len(value):
-            value = value[int(step)]
+            value = value[int(float(step))]
         elif isinstance(value, list) and step == "length":
             value = len(value)
         elif isinstance(value, str):
@@ -156,10 +160,14 @@ def condition(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> bool:
     """
     if _PATH.match(expression.strip()):
         return _true(resolve(expression, scopes))
+    if len(expression) > LONGEST:
+        raise _too_large()
     program: list[str] = []
     values: list[Any] = []
+    room = _Room()
 
     def put(body: str, *, text: bool) -> str:
+        room.spend(1000)
         if _PATH.match(body.strip()):
             value = resolve(body, scopes)
             values.append(text_of(value) if text else value)
@@ -189,6 +197,10 @@ def text_of(value: Any) -> str:
     """What ``value`` is within text."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping | list):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
     return "" if value is None else str(value)
 
 
@@ -202,6 +214,8 @@ def _part(is_reference: bool, text: str, scopes: Mapping[str, Mapping[str, Any]]
     if not is_reference:
         return text
     room.spend(1000)
+    if len(text) > LONGEST:
+        raise _too_large()
     return resolve(text[2:-1], scopes)
 
 

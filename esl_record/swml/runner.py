@@ -12,7 +12,7 @@ from esl_record.recording.params import ParameterError, validated
 from esl_record.swml.call import Call
 from esl_record.swml.check import check
 from esl_record.swml.document import Document, Place, Step, is_url
-from esl_record.swml.expressions import condition, resolve, substitute, text_of
+from esl_record.swml.expressions import condition, refers, resolve, substitute, text_of
 from esl_record.swml.fetching import fetched
 from esl_record.swml.library import Library
 from esl_record.swml.methods import METHODS
@@ -28,11 +28,15 @@ from esl_record.swml.methods.flow import (
 )
 from esl_record.swml.methods.parameters import Method
 from esl_record.swml.reading import read
+from esl_record.swml.sounds import shown
 
 log = logging.getLogger(__name__)
 
 DEEPEST = 16
 """Sections within sections."""
+
+OPEN = 100
+"""Blocks of steps within each other, through all sections: each takes some of Python's stack, which has an end."""
 
 TRANSFERS = 32
 
@@ -74,6 +78,7 @@ class _Run:
         self._call = call
         self._depth = 0
         self._steps = 0
+        self._open = 0
 
     def main(self) -> None:
         section, transfers = "main", 0
@@ -104,6 +109,15 @@ class _Run:
             ) from None
 
     def _block(self, steps: tuple[Step, ...], frame: "_Frame") -> None:
+        if self._open >= OPEN:
+            raise DocumentError("relay_script_nested_too_deep", f"more than {OPEN} blocks of steps within each other")
+        self._open += 1
+        try:
+            self._steps_of(steps, frame)
+        finally:
+            self._open -= 1
+
+    def _steps_of(self, steps: tuple[Step, ...], frame: "_Frame") -> None:
         at = 0
         while at < len(steps):
             try:
@@ -150,7 +164,7 @@ class _Run:
             case CondParams():
                 self._cond(step, params.branches, (), frame)
             case SwitchParams():
-                value = resolve(params.variable, self._call.scopes)
+                value = self._named(params.variable)
                 self._switch(step, value, params.case, (), frame)
             case ExecuteParams():
                 self._execute(step, params, frame)
@@ -233,8 +247,13 @@ class _Run:
         if isinstance(result, list):
             self._cond(step, result, ("result",), frame)
         elif result is not None:
-            value = value if result.variable is None else resolve(result.variable, self._call.scopes)
+            value = value if result.variable is None else self._named(result.variable)
             self._switch(step, value, result.case, ("result",), frame)
+
+    def _named(self, variable: str) -> Any:
+        """What a variable holds; where a reference stands for it, what that is: it is no name then."""
+        scopes = self._call.scopes
+        return substitute(variable, scopes) if refers(variable) else resolve(variable, scopes)
 
     def _destination(self, dest: str, params: Mapping[str, Any]) -> tuple[Document, str]:
         """The document and section ``dest`` names: a section of this one, a document written as JSON, or a URL that
@@ -246,7 +265,8 @@ class _Run:
         if is_url(dest):
             return fetched(self._call, dest, params), "main"
         raise DocumentError(
-            "relay_script_method_parameter_invalid_value", f"dest = {dest[:80]!r}: there is no such section"
+            "relay_script_method_parameter_invalid_value",
+            f"dest = {shown(dest.strip())[:80]!r}: there is no such section",
         )
 
 

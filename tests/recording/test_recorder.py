@@ -1505,7 +1505,7 @@ def test_a_recording_that_is_gone_on_with_is_as_if_nothing_had_been(
     assert results[0] == results[1]
 
 
-def test_what_cannot_be_gone_on_with_is_told_of(bench: Make) -> None:
+def test_what_cannot_be_gone_on_with_stays_to_be_completed(bench: Make) -> None:
     first = bench().begin()
     first.hear(said(1.0))
     first.die()
@@ -1513,6 +1513,16 @@ def test_what_cannot_be_gone_on_with_is_told_of(bench: Make) -> None:
     second = bench(left=first)
     announced.with_suffix(".raw").unlink()
     second._greenlet = gevent.spawn(second.recorder.record)
-    done = second.result()
-    assert how(done) == (State.ERROR, EndReason.ERROR)
-    assert "could not be gone on with" in done.error
+    second.raised(SpoolError)
+    assert announced.exists()
+
+
+def test_a_hang_up_before_it_goes_on_ends_it(bench: Make) -> None:
+    first = bench(initial_timeout=0).begin()
+    first.hear(said(1.0))
+    first.die()
+    first.session.hangup_cause = "NORMAL_CLEARING"
+    second = bench(left=first, initial_timeout=0)
+    second._greenlet = gevent.spawn(second.recorder.record)
+    assert how(second.result()) == (State.FINISHED, EndReason.HANGUP)
+    assert second.result().duration == 1.0

@@ -13,7 +13,7 @@ from test_storage import START, begun, files, frames, noise, spooled
 from esl_record.errors import DatabaseError
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import PauseTime, Recording
-from esl_record.recording.recovery import QUIET, RETRY, Recovery
+from esl_record.recording.recovery import COMES_BACK, QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
 
 WRITTEN = START + 10.0
@@ -487,7 +487,6 @@ def test_what_has_no_spool_any_more_or_is_filed_is_not_gone_on_with(storage: Sto
     spooled(storage, filed, noise(800, 1))
     storage.file(filed)
     recovery = recovery_of(storage, lambda: WRITTEN)
-    assert recovery.waiting() == set()
     assert recovery.claim(lost.call_id) == []
     assert len(recovery.left) == 2
 
@@ -498,3 +497,37 @@ def test_what_this_run_could_not_complete_is_not_gone_on_with(storage: Storage) 
     spooled(storage, one, noise(800, 1))
     recovery.add(one)
     assert recovery.claim(one.call_id) == []
+
+
+def test_what_is_asked_back_is_not_completed_meanwhile(storage: Storage) -> None:
+    """A paused spool does not grow, and is none the less of a call that lives."""
+    one, now = begun(), WRITTEN + QUIET
+    left_behind(storage, one, noise(800, 1))
+    recovery = recovery_of(storage, lambda: now)
+    recovery.expect([one.call_id])
+    assert list(recovery.run()) == []
+    now += COMES_BACK + 1
+    assert [done.recording_id for done in recovery.run()] == [one.recording_id]
+
+
+def test_a_sidecar_that_tells_of_another_recording_is_not_gone_on_with(storage: Storage) -> None:
+    one = begun()
+    spooled(storage, one, noise(800, 1))
+    storage.announced_path(one).write_text(begun(number=2).model_dump_json())
+    assert recovery_of(storage, lambda: WRITTEN).claim(one.call_id) == []
+
+
+def test_of_what_is_claimed_nothing_is_completed_as_well(storage: Storage) -> None:
+    """Telling of one waits for the database; meanwhile the other's turn may come."""
+    ones = [begun(), begun(number=2)]
+    for one in ones:
+        left_behind(storage, one, noise(800, 1))
+    completed: list[Recording] = []
+
+    def telling(_: Recording) -> None:
+        completed.extend(recovery.run())
+
+    recovery = Recovery(storage, telling, lambda recording, pausing: None, clock=lambda: WRITTEN + QUIET)
+    recovery.find()
+    assert recovery.claim(ones[0].call_id) == ones
+    assert completed == []

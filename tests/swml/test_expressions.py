@@ -338,3 +338,21 @@ def test_a_value_that_is_large_is_none_too_large() -> None:
 def test_references_are_found_in_time_however_they_are_written(repeated: str) -> None:
     with within(2), pytest.raises(DocumentError):
         substitute("${1 +}" + repeated * 50_000, SCOPES)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), (1.5, "1.5"), (10**15, "1000000000000000"), ([1, "a"], '[1, "a"]'), ({"a": None}, '{"a": null}')],
+)
+def test_within_text_a_value_is_as_json_has_it(value: object, text: str) -> None:
+    assert substitute("<${v}>", {"vars": {"v": value}}) == f"<{text}>"
+
+
+def test_an_expression_has_an_end_and_so_have_the_references_of_a_condition() -> None:
+    for expression in ("1+" * 250_000 + "1", "'" + "${a}" * 20_000 + "'"):
+        with pytest.raises(DocumentError):
+            condition(expression, {"vars": {"a": 1}})
+
+
+def test_a_position_of_thousands_of_digits_is_a_number_too() -> None:
+    assert substitute("${x[" + "0" * 5000 + "]}", {"vars": {"x": [7]}}) == 7

@@ -248,6 +248,36 @@ def test_steps_without_end_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "500 steps" in str(error)
 
 
+def test_blocks_within_blocks_through_all_sections_have_an_end() -> None:
+    """Python's own stack must not decide: where it ends within JavaScript so does the process."""
+    steps: list[object] = [{"execute": "main"}]
+    for _ in range(24):
+        steps = [{"cond": [{"when": "1 < 2", "then": steps}]}]
+    assert failed({"main": steps}).code == "relay_script_nested_too_deep"
+
+
+@pytest.mark.parametrize(("pressed", "expected"), [("007", "as pressed"), ("*1", "star"), ("other", "other")])
+def test_a_reference_in_a_switch_is_what_it_stands_for_and_no_program(pressed: str, expected: str) -> None:
+    case = {"007": [say("as pressed")], "*1": [say("star")], "secret": [say("leaked")]}
+    choice = {"switch": {"variable": "${p}", "case": case, "default": [say("other")]}}
+    assert heard([choice], p=pressed, other="secret") == [expected]
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"request": "https://ann:hunter2@example.com/"},
+        {"request": {"url": "https://example.com/", "method": "GET", "headers": {"Authorization": ["hunter2"]}}},
+        {"connect": [{"to": "+1555", "username": "ann", "password": "hunter2"}]},
+        {"transfer": " https://ann:hunter2@example.com/"},
+        {"execute": "wss://ann:hunter2@example.com/"},
+        {"play": "https://ann:hunter2@/"},
+    ],
+)
+def test_no_message_shows_a_password(step: object) -> None:
+    assert "hunter2" not in str(failed([step]))
+
+
 # ---- variables and background recordings
 
 

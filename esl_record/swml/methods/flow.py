@@ -95,7 +95,7 @@ def _steered(call: Call, given: BaseModel) -> None:
 LABEL = Method("label", LabelParams, _steered, short="label", whole=True)
 GOTO = Method("goto", GotoParams, _steered, short="label", unread=frozenset({"when"}))
 COND = Method("cond", CondParams, _steered, short="branches", whole=True, unread=frozenset({"branches"}))
-SWITCH = Method("switch", SwitchParams, _steered, unread=frozenset({"case", "default"}))
+SWITCH = Method("switch", SwitchParams, _steered, unread=frozenset({"variable", "case", "default"}))
 EXECUTE = Method("execute", ExecuteParams, _steered, short="dest", unread=frozenset({"on_return", "result"}))
 TRANSFER = Method("transfer", TransferParams, _steered, short="dest")
 RETURN = Method("return", ReturnParams, _steered, short="value", whole=True)

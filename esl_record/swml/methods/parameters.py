@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from esl_record.recording.params import ParameterError, validated
+from esl_record.recording.params import ParameterError, disclosed, validated
 from esl_record.swml.call import Call
 
 P = TypeVar("P", bound=BaseModel)
@@ -51,7 +51,7 @@ class Method(Generic[P]):
             return {str(name): value for name, value in given.items()}
         if self.short and isinstance(given, str | int | float):
             return {self.short: given}
-        raise ParameterError(f"{self.name}: parameters {str(given)[:80]!r}: a mapping is wanted")
+        raise ParameterError(f"{self.name}: parameters {disclosed(given)!r}: a mapping is wanted")
 
     def __call__(self, call: Call, given: Any) -> None:
         self.run(call, self.read(given))
