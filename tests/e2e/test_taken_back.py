@@ -13,8 +13,9 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.standin import voice
 
 FRAME = 160
-LOST = 2
-"""Frames of the party's audio that the switch itself gives up each time it moves a call."""
+LOST = 6
+"""Frames that may be touched each time the switch moves a call: it gives up two, which lie across three of ours, and a
+busy one another packet."""
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_killed_service_goes_on_recording(phone: Phone, taken: RunningService,
     recording = ended.recording
     assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.STOP)
     assert recording.duration > 4.0 + kills
-    assert frames_apart(ended.samples[:, 0], said) <= kills * (LOST + 1)
+    assert frames_apart(ended.samples[:, 0], said) <= kills * LOST
     assert taken.log.count("goes on") == kills
     assert not ended.went_on
 
