@@ -1,12 +1,11 @@
 """What was deleted, when and why: a line of JSON each, only ever added to."""
 
-import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from esl_record.hub import off_hub
+from esl_record.recording.jsonlines import append
 from esl_record.recording.recording import Recording
 
 _KEPT = {"recording_id", "call_id", "control_id", "start_time", "duration", "size", "sha256", "file"}
@@ -22,12 +21,4 @@ class Audit:
     def deleting(self, recording: Recording, why: str) -> None:
         """Notes that ``recording`` is about to be deleted. Raises OSError; nothing may be deleted then."""
         line = {"at": self._clock(), "deleted": why, **recording.model_dump(mode="json", include=_KEPT)}
-        off_hub(lambda: self._add(json.dumps(line)))
-
-    def _add(self, line: str) -> None:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        off_hub(lambda: append(self.path, line))

@@ -1,8 +1,6 @@
 """Where files go that an earlier crash has torn: out of the way, never deleted, each with the reason."""
 
-import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from pydantic import ValidationError
 
 from esl_record.audio.part import partial_path
 from esl_record.hub import off_hub
+from esl_record.recording.jsonlines import append
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
@@ -39,12 +38,7 @@ class Quarantine:
         while (target := self.folder / (f"{name}.{number}" if number else name)).exists():
             number += 1
         # First: what lies here without a reason would say nothing to whoever finds it.
-        line = json.dumps({"file": target.name, "from": str(path), "reason": reason})
-        descriptor = os.open(self.folder / REASONS, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            os.write(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
+        append(self.folder / REASONS, {"file": target.name, "from": str(path), "reason": reason})
         # The spool may be on another file system.
         shutil.move(path, target)
         return target
@@ -98,10 +92,12 @@ def unreadable(storage: Storage) -> Iterator[Torn]:
 def _is_made_again(storage: Storage, part: Path) -> bool:
     """Whether the recording is still to be completed, and with it this file."""
     for announced in storage.spool_dir.glob("*.json"):
-        if announced.stem in part.name and not _unreadable(announced):
+        if announced.stem in part.name:
             try:
                 recording = Recording.model_validate_json(announced.read_bytes())
-            except (OSError, ValidationError):
+            except ValidationError:
+                continue
+            except OSError:
                 return True
             return part in (partial_path(storage.audio_path(recording)), partial_path(storage.document_path(recording)))
     return False

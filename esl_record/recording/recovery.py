@@ -81,7 +81,7 @@ class Recovery:
 
     def waiting(self) -> set[str]:
         """The ids of the calls of which an earlier run has left something."""
-        return {left.call_id for _, left in self._left.items() if left.call_id}
+        return {left.call_id for left in self._left.values() if left.call_id}
 
     def expect(self, calls: Iterable[str]) -> None:
         """Leaves what there is of ``calls`` for a while, as they are to come back."""
