@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 class Encoder:
     """Writes ``path`` in the format its suffix names. A context manager: leaving it in order completes the file.
+    ``part`` makes what the file is until then.
 
     ``samples`` is how many there will be at most, as far as that is known: of very many a wav must know beforehand.
     Leaving it by an exception, or failing to complete it, leaves nothing behind. Raises OSError, also for what the
@@ -32,9 +33,10 @@ class Encoder:
         *,
         tags: Tags = UNTAGGED,
         quality: Quality = SPEECH,
+        part: Callable[[Path], Part] = Part,
     ) -> None:
         self.path = path
-        self._part = Part(path)
+        self._part = part(path)
         self._writer: Writer | None = None
         sound = Sound(rate, channels, samples, tags, quality)
         self._writer = self._cleanly(lambda: FORMATS[path.suffix[1:]].writer(self._part, sound))

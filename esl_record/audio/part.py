@@ -12,10 +12,9 @@ class Part:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self._partial = partial_path(path)
-        self._descriptor = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        self._descriptor = self._opened()
 
     def write(self, data: bytes) -> int:
         """Writes all of ``data``."""
@@ -43,6 +42,10 @@ class Part:
         # What cannot be removed is written over by the next try.
         with suppress(OSError):
             self._partial.unlink()
+
+    def _opened(self) -> int:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

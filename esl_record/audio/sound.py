@@ -2,6 +2,7 @@
 
 from math import gcd
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -15,10 +16,11 @@ class SoundError(EslRecordError):
     """A file that cannot be read as audio; the text names it and says why."""
 
 
-def read(path: Path) -> tuple[NDArray[np.int16], int]:
-    """The samples of ``path``, its channels mixed to one, and its rate. Raises SoundError."""
+def read(path: Path, audio: BinaryIO | None = None) -> tuple[NDArray[np.int16], int]:
+    """The samples of ``path``, its channels mixed to one, and its rate. ``audio`` is what is in it, where that is not
+    what lies on the disk. Raises SoundError."""
     try:
-        samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+        samples, rate = soundfile.read(audio or path, dtype="int16", always_2d=True)
     except (OSError, soundfile.SoundFileError, TypeError) as error:
         raise SoundError(f"{path}: cannot be read as audio: {error}") from error
     if samples.shape[1] == 1:

@@ -10,8 +10,9 @@ class RecordResult:
 
     ``state`` is ``recording``, ``paused``, ``finished``, ``no_input`` or ``error``; ``end_reason`` is ``terminator``,
     ``end_silence``, ``initial_timeout``, ``max_length``, ``stop``, ``hangup`` or ``error``, empty while it runs.
-    ``url`` and ``path`` are those of the audio, empty where there is none; ``duration`` and the (start, end) of
-    ``speech`` are seconds. ``terminator`` is the digit that ended it.
+    ``url`` and ``path`` are those of the audio, empty where there is none; a ``path`` that ends with ``.age`` is
+    encrypted, and the switch plays ``url`` only. ``duration`` and the (start, end) of ``speech`` are seconds.
+    ``terminator`` is the digit that ended it.
     """
 
     state: str

@@ -1,13 +1,10 @@
 """The audio of a recording, whole or in part, read block by block beside the hub."""
 
 import logging
-import os
 import re
-import stat
 from email.utils import formatdate
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
 
 import falcon
 
@@ -18,6 +15,7 @@ from esl_record.hub import off_hub
 from esl_record.recording.catalog import Catalog, Entry
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
+from esl_record.recording.vault import SUFFIX, AudioFile, Damaged, Locked
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +45,9 @@ class Downloads:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response, recording_id: str) -> None:
         recording = entry_of(self._catalog, recording_id).recording
-        path = self._path(recording)
-        file, size, changed = off_hub(lambda: _opened(path))
+        file = self._opened(self._path(recording))
         try:
-            span = _describe(req, resp, recording, size, changed)
+            span = _describe(req, resp, recording, file.size, file.changed)
         except BaseException:
             file.close()
             raise
@@ -69,11 +66,25 @@ class Downloads:
             raise Problem(HTTPStatus.NOT_FOUND, "recording_without_audio", "nothing was recorded", "id")
         return path
 
+    def _opened(self, path: Path) -> AudioFile:
+        try:
+            return off_hub(lambda: self._storage.vault.open(path))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id") from None
+        except Locked as error:
+            log.error("http: %s", error)
+            message = "the recording is encrypted, and its key is not here"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "recording_locked", message, "id") from None
+        except Damaged as error:
+            log.error("http: %s", error)
+            message = "the recording's file is not as it was written"
+            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "recording_damaged", message, "id") from None
+
 
 class Blocks:
     """Bytes ``start`` to ``end`` of ``file``, in pieces. ``close`` it, at the end or before."""
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+    def __init__(self, file: AudioFile, start: int, end: int) -> None:
         self._file = file
         self._at = start
         self._end = end
@@ -95,33 +106,21 @@ class Blocks:
         self._file.close()
 
     def _read(self) -> bytes:
-        descriptor, at = self._file.fileno(), self._at
-        count = min(BLOCK, self._end - at)
+        at = self._at
+        # To the next whole block, which is whole chunks of an encrypted file.
+        count = min(BLOCK - at % BLOCK, self._end - at)
         try:
-            block = off_hub(lambda: os.pread(descriptor, count, at))
+            block = off_hub(lambda: self._file.read(count, at))
         except OSError as error:
-            raise self._broken(error.strerror) from error
+            raise self._broken(error.strerror or str(error)) from error
         if not block:
             raise self._broken("it has become shorter")
         return block
 
-    def _broken(self, why: str | None) -> ConnectionAbortedError:
+    def _broken(self, why: str) -> ConnectionAbortedError:
         """The length is told already: only an end of the connection says that this is not all."""
         log.error("http: %s cannot be sent whole: %s", self._file.name, why)
         return ConnectionAbortedError("the file cannot be read")
-
-
-def _opened(path: Path) -> tuple[BinaryIO, int, float]:
-    """The file with its size and when it changed. Raises Problem where it has vanished."""
-    try:
-        file = path.open("rb", buffering=0)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id") from None
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        file.close()
-        raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id")
-    return file, status.st_size, status.st_mtime
 
 
 def _describe(
@@ -157,6 +156,6 @@ def _describe(
         resp.set_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
     resp.content_type = FORMATS[recording.format].media_type
     resp.content_length = end - start
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.file)
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", recording.file.removesuffix(SUFFIX))
     resp.set_header("Content-Disposition", f'inline; filename="{name}"')
     return start, end

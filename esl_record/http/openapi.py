@@ -150,7 +150,8 @@ def _download(guarded: bool) -> Operation:
         404: _error("no such recording, or no file of it, or not yet"),
         412: _error("the file is not the one that is asked for"),
         416: _error("the part begins behind the end of the file"),
-        503: _error("the catalog cannot be read now"),
+        500: _error("the file is encrypted, and not as it was written"),
+        503: _error("the catalog cannot be read now, or the file is encrypted and its key is not here"),
     }
     operation = _operation("download", "The audio of a recording", answers, guarded)
     operation["parameters"] = [

@@ -11,7 +11,7 @@ from esl_record.audio.part import partial_path
 from esl_record.hub import off_hub
 from esl_record.recording.jsonlines import append
 from esl_record.recording.recording import Recording
-from esl_record.recording.storage import Storage
+from esl_record.recording.storage import UNANNOUNCED, Storage
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def torn(storage: Storage) -> Iterator[Torn]:
             yield path, "nothing beside it says what it was to become"
         elif _unreadable(announced):
             yield path, f"{announced.name} beside it says nothing"
-    for path in sorted(storage.spool_dir.glob(".*.part")):
+    for path in sorted({*storage.spool_dir.glob(".*.part")} - {*storage.spool_dir.glob(UNANNOUNCED)}):
         yield path, "not written to its end"
     for path in sorted(storage.recordings.glob("*/*/*/.*.part")):
         if not _is_made_again(storage, path):

@@ -1,10 +1,10 @@
 """Where recordings lie, and how one gets there: complete, renamed into place, its JSON beside it.
 
-``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` (``.mp3``, ``.mp4``) and ``.json``, in UTC; while it runs
+``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` (``.mp3``, ``.mp4``; encrypted with ``.age`` behind it)
+and ``.json``, in UTC; while it runs
 ``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and ``.json``, what is to become of it.
 """
 
-import hashlib
 import logging
 import os
 import shutil
@@ -22,16 +22,27 @@ from esl_record.audio.part import partial_path, sync_directory
 from esl_record.audio.spool import Spool
 from esl_record.recording.draft import Draft
 from esl_record.recording.recording import Recording
+from esl_record.recording.vault import Vault
 
 log = logging.getLogger(__name__)
+
+UNANNOUNCED = ".*.json.part"
+"""In the spool directory: what ``announce`` has not written to the end."""
 
 
 class Storage:
     """The recordings and the spool under one data directory."""
 
-    def __init__(self, data_dir: Path, spool_dir: Path | None = None, quality: Quality = SPEECH) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        spool_dir: Path | None = None,
+        quality: Quality = SPEECH,
+        vault: Vault | None = None,
+    ) -> None:
         self.recordings = data_dir / "recordings"
         self.spool_dir = spool_dir or data_dir / "spool"
+        self.vault = vault or Vault()
         self._quality = quality
 
     def prepare(self) -> None:
@@ -62,6 +73,10 @@ class Storage:
         return (self.recordings / f"{began:%Y/%m/%d/%H%M%S}-{recording.recording_id}.json").absolute()
 
     def audio_path(self, recording: Recording) -> Path:
+        """The audio, where there is any, or where it will be."""
+        return recording.audio(self.document_path(recording)) or self.vault.placed(self._plain_path(recording))
+
+    def _plain_path(self, recording: Recording) -> Path:
         return self.document_path(recording).with_suffix(f".{recording.format}")
 
     def announced_path(self, recording: Recording) -> Path:
@@ -76,12 +91,13 @@ class Storage:
     def begin(self, recording: Recording, samples: int = 0) -> Draft:
         """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
         encoder = Encoder(
-            self.audio_path(recording),
+            self._plain_path(recording),
             recording.sample_rate,
             recording.channels,
             samples,
             tags=_tags(recording),
             quality=self._quality,
+            part=self.vault.part(self.spool_dir),
         )
         return Draft(Spool(self.spool_path(recording.recording_id), recording.channels), encoder)
 
@@ -98,15 +114,15 @@ class Storage:
         Gives the recording with duration, size, sha256 and file filled in. Raises OSError.
         """
         if samples:
-            target = self.audio_path(recording)
-            recording = recording.model_copy(
-                update={
-                    "duration": samples / recording.sample_rate,
-                    "size": target.stat().st_size,
-                    "sha256": _sha256(target),
-                    "file": target.name,
-                }
-            )
+            plain = self._plain_path(recording)
+            target = self.vault.placed(plain)
+            # What is encrypted is so read back as a whole, while the spool is there.
+            with self.vault.open(target) as audio:
+                told = {"size": audio.size, "sha256": audio.sha256(), "file": target.name}
+            if target != plain:
+                # Of a run that had no key, and did not get as far as the JSON.
+                plain.unlink(missing_ok=True)
+            recording = recording.model_copy(update={"duration": samples / recording.sample_rate, **told})
         self.file(recording)
         return recording
 
@@ -117,6 +133,13 @@ class Storage:
     def file(self, recording: Recording) -> None:
         """Writes the recording's JSON into place."""
         write_whole(self.document_path(recording), recording.told().model_dump_json(indent=2))
+
+    def as_filed(self, recording: Recording) -> Recording:
+        """``recording`` as its JSON has it, if it is complete already."""
+        try:
+            return Recording.model_validate_json(self.document_path(recording).read_bytes())
+        except (OSError, ValueError):
+            return recording
 
     def filed(self) -> Iterator[tuple[Path, Recording]]:
         """Every recording whose JSON is in place, with its path, oldest first. A file that is none is told of and
@@ -178,8 +201,3 @@ def _tags(recording: Recording) -> Tags:
         date=f"{began:%Y-%m-%dT%H:%M:%SZ}",
         comment=f"Recording {recording.recording_id}",
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,14 +1,20 @@
 """Downloads: who gets the audio, what of it, and what is said to everybody else."""
 
+import logging
+import os
+from pathlib import Path
 from urllib.parse import quote
 
+import pyrage
 import pytest
 from falcon import testing
-from http_fakes import PROJECT, UNKNOWN, MakeSite, Site, basic, codes, open_files, target
+from http_fakes import PROJECT, UNKNOWN, Client, MakeSite, Serve, Site, basic, codes, open_files, target
 
 from esl_record.errors import DatabaseError
 from esl_record.recording.machine import State
 from esl_record.recording.params import Format
+from esl_record.recording.recording import Recording
+from esl_record.recording.vault import Vault
 
 NOBODY = {"Authorization": None}
 AUDIO = bytes(range(256)) * 1000
@@ -306,3 +312,109 @@ def test_a_catalog_that_cannot_be_read(site: Site, monkeypatch: pytest.MonkeyPat
     answer = site.get(path_of(UNKNOWN))
     assert (answer.status_code, codes(answer)) == (503, [("database_unavailable", None)])
     assert "disk" not in answer.text
+
+
+# ---- what lies encrypted
+
+KEY, OTHER = (pyrage.x25519.Identity.generate() for _ in range(2))
+
+
+def sealed(site: Site, recording: Recording) -> Path:
+    """Has ``recording`` lie encrypted; gives its file."""
+    path = site.storage.audio_path(recording)
+    encrypted = path.with_name(f"{path.name}.age")
+    encrypted.write_bytes(pyrage.encrypt(path.read_bytes(), [KEY.to_public()]))
+    os.utime(encrypted, (path.stat().st_mtime,) * 2)
+    path.unlink()
+    site.ledger.tell(recording.model_copy(update={"file": encrypted.name}))
+    site.storage.vault = Vault([str(KEY)])
+    return encrypted
+
+
+ASKED = [
+    ("GET", {}),
+    ("HEAD", {}),
+    *[
+        ("GET", {"Range": f"bytes={span}"})
+        for span in ("0-0", "65535-65536", "65536-", "-5", "70000-199999", "0-999999")
+    ],
+    ("GET", {"Range": "bytes=256000-"}),
+    ("GET", {"Range": "bytes=0-1,3-4"}),
+    ("GET", {"If-None-Match": "*"}),
+    ("GET", {"If-Match": '"other"'}),
+    ("GET", {"Range": "bytes=9-99", "If-Range": '"other"'}),
+]
+
+
+def test_encrypted_it_is_given_as_if_it_were_not(site: Site) -> None:
+    recording = site.keep(audio=AUDIO)
+    path = path_of(recording.recording_id)
+    tag = {"Range": "bytes=100000-", "If-Range": f'"{recording.sha256}"'}
+    plain = [same(site.ask(method, path, headers=headers)) for method, headers in (*ASKED, ("GET", tag))]
+    sealed(site, recording)
+    assert [same(site.ask(method, path, headers=headers)) for method, headers in (*ASKED, ("GET", tag))] == plain
+    assert open_files(site.storage.recordings) == []
+
+
+def test_a_part_of_it_is_read_and_no_more(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = site.keep(audio=AUDIO * 20)
+    sealed(site, recording)
+    pread, read = os.pread, []
+
+    def counted(descriptor: int, count: int, at: int) -> bytes:
+        data = pread(descriptor, count, at)
+        read.append(len(data))
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    span = {"Range": "bytes=2500000-2500099"}
+    assert site.get(path_of(recording.recording_id), headers=span).content == (AUDIO * 20)[2500000:2500100]
+    assert sum(read) < 4 * 65536
+    read.clear()
+    assert site.get(path_of(recording.recording_id)).content == AUDIO * 20
+    assert max(read) == 4 * (65536 + 16)
+
+
+@pytest.mark.parametrize("keys", [[], [str(OTHER)]], ids=["none", "another"])
+def test_without_its_key_it_is_not_to_be_had(site: Site, caplog: pytest.LogCaptureFixture, keys: list[str]) -> None:
+    recording = site.keep(audio=AUDIO)
+    encrypted = sealed(site, recording)
+    site.storage.vault = Vault(keys)
+    answer = site.get(path_of(recording.recording_id))
+    assert (answer.status_code, codes(answer)) == (503, [("recording_locked", "id")])
+    assert "etag" not in answer.headers
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert (str(encrypted) in told, "key" in told) == (True, True)
+    assert site.ask("HEAD", path_of(recording.recording_id)).status_code == 503
+    site.storage.vault = Vault([str(OTHER), str(KEY)])
+    assert site.get(path_of(recording.recording_id)).content == AUDIO
+
+
+@pytest.mark.parametrize("size", [0, 1000, 100_000])
+def test_one_that_was_cut_off_is_not_begun(site: Site, caplog: pytest.LogCaptureFixture, size: int) -> None:
+    recording = site.keep(audio=AUDIO)
+    encrypted = sealed(site, recording)
+    with encrypted.open("r+b") as file:
+        file.truncate(size)
+    answer = site.get(path_of(recording.recording_id), headers={"Range": "bytes=0-9"})
+    assert (answer.status_code, codes(answer)) == (500, [("recording_damaged", "id")])
+    assert str(encrypted) in caplog.text
+    assert open_files(site.storage.recordings) == []
+
+
+def test_where_it_was_changed_the_connection_ends(site: Site, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    recording = site.keep(audio=AUDIO * 4)
+    encrypted = sealed(site, recording)
+    data = bytearray(encrypted.read_bytes())
+    data[-200_000] ^= 1
+    encrypted.write_bytes(data)
+    with Client(serve(site)) as client:
+        client.send(f"GET {path_of(recording.recording_id)} HTTP/1.1")
+        _, headers = client.head()
+        rest = client.file.read()
+    assert headers["content-length"] == str(len(AUDIO * 4))
+    assert 0 < len(rest) < len(AUDIO * 4) - 200_000
+    assert (AUDIO * 4).startswith(rest)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert told.endswith(f"{encrypted.name} cannot be sent whole: from byte 786432 on it is not as it was written")
+    assert open_files(site.storage.recordings) == []

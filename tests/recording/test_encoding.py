@@ -1,6 +1,7 @@
 """Encoding behind the call: the same file as from the whole spool, whatever is cut off and whatever fails."""
 
 import errno
+import gc
 import hashlib
 import os
 import time
@@ -20,7 +21,7 @@ from gevent.threadpool import ThreadPool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recorder import a_folder
-from test_storage import START, open_descriptors, spooled
+from test_storage import KEY, START, open_descriptors, opened, spooled
 
 from esl_record.audio import aac, formats
 from esl_record.audio.sndfile import SoundFileWriter
@@ -30,9 +31,11 @@ from esl_record.recording import encoding as encoding_module
 from esl_record.recording.encoding import STEP, Encoding, Encodings
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import Format, RecordParams
+from esl_record.recording.quarantine import Quarantine, clear, torn
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import QUIET, Recovery
 from esl_record.recording.storage import Storage
+from esl_record.recording.vault import Vault
 from esl_record.standin import voice
 
 RATE = 8000
@@ -69,9 +72,15 @@ class Growing:
     """A live recording whose spool grows as told."""
 
     def __init__(
-        self, folder: Path, format: str = "wav", *, stereo: bool = False, samples: int = SECONDS * RATE
+        self,
+        folder: Path,
+        format: str = "wav",
+        *,
+        stereo: bool = False,
+        samples: int = SECONDS * RATE,
+        sealed: bool = False,
     ) -> None:
-        self.storage = Storage(folder)
+        self.storage = Storage(folder, vault=Vault([str(KEY)] if sealed else []))
         self.recording = begun(format, stereo=stereo)
         self.audio = heard(samples, stereo=stereo)
         self.path = spooled(self.storage, self.recording, b"")
@@ -91,7 +100,7 @@ class Growing:
 
     @property
     def file(self) -> bytes:
-        return self.storage.audio_path(self.recording).read_bytes()
+        return opened(self.storage.audio_path(self.recording))
 
     @property
     def kept(self) -> list[str]:
@@ -139,6 +148,19 @@ def test_the_file_grows_with_the_call_and_is_complete_soon_after_its_end(
     assert done.sha256 == hashlib.sha256(live.file).hexdigest()
     assert Recording.model_validate_json(live.storage.document_path(done).read_bytes()) == done
     assert live.kept == [".json", f".{format}"]
+
+
+@all_formats
+def test_with_a_key_nothing_is_seen_of_it_until_it_is_complete_and_encrypted(growing: Make, format: str) -> None:
+    live = growing(format, sealed=True)
+    for samples in (RATE, 2 * RATE, SECONDS * RATE):
+        live.grow(samples, hold=800)
+        assert (live.kept, len(list(live.storage.spool_dir.iterdir()))) == ([], 2)
+    whole = one_shot(live.recording, SECONDS * RATE)
+    done = live.finish(SECONDS * RATE)
+    assert live.kept == [".json", f".{format}.age"]
+    assert live.file == whole
+    assert (done.size, done.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
 
 
 @settings(deadline=None, max_examples=60)
@@ -358,6 +380,7 @@ def test_what_a_wav_cannot_hold_is_encoded_anew_as_rf64(growing: Make, monkeypat
 STEPS: list[tuple[Any, str]] = [
     (os, "open"),
     (os, "write"),
+    (os, "read"),
     (os, "pread"),
     (os, "lseek"),
     (os, "fsync"),
@@ -414,6 +437,7 @@ def live_through(live: Growing) -> None:
 
 def recovered(live: Growing) -> None:
     """What the next start makes of it."""
+    clear(Quarantine(live.storage.recordings.with_name("quarantine")), lambda: torn(live.storage))
     recovery = Recovery(live.storage, lambda begun: None, lambda *told: None, clock=lambda: time.time() + QUIET)
     recovery.find()
     list(recovery.run())
@@ -427,14 +451,15 @@ def at_once(work: Callable[[], Any], pool: object = None) -> Any:
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @all_formats
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "encrypted"])
 def test_whatever_step_goes_wrong_the_recording_is_complete_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, killed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, killed: bool, sealed: bool
 ) -> None:
     monkeypatch.setattr(encoding_module, "off_hub", at_once)
     whole = one_shot(begun(format), RATE)
 
     def placed(name: str) -> Growing:
-        live = Growing(tmp_path / name, format, samples=RATE)
+        live = Growing(tmp_path / name, format, samples=RATE, sealed=sealed)
         live.path.write_bytes(live.audio)
         return live
 
@@ -443,10 +468,14 @@ def test_whatever_step_goes_wrong_the_recording_is_complete_in_the_end(
         if killed:
             child = fork()
             if not child:
+                # What an earlier call left as garbage may wait for threads that a child does not have.
+                gc.disable()
                 Fault(monkeypatch, at, lambda: os._exit(9))
                 live_through(live)
                 os._exit(0)
             struck = os.waitstatus_to_exitcode(wait(child, 0)[1]) == 9
+            for left in live.storage.recordings.rglob("*.*") if sealed else ():
+                assert not left.is_file() or whole[-64:] not in left.read_bytes(), at
         else:
             with monkeypatch.context() as patch:
                 fault = Fault(patch, at, fail)
@@ -454,10 +483,12 @@ def test_whatever_step_goes_wrong_the_recording_is_complete_in_the_end(
                 struck = fault.steps > at
         recovered(live)
         assert live.file == whole, at
-        assert live.kept == [".json", f".{format}"], at
+        assert live.kept == [".json", f".{format}.age" if sealed else f".{format}"], at
         filed = Recording.model_validate_json(live.storage.document_path(live.recording).read_bytes())
         assert (filed.duration, filed.sha256) == (1.0, hashlib.sha256(whole).hexdigest())
         assert not list(live.storage.spool_dir.iterdir()), at
+        # Begun, and not even without a name yet.
+        assert not any(path.stat().st_size for path in live.path.parents[1].glob("quarantine/*.part")), at
         if not struck:
             break
     assert at > 30

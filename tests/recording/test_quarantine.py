@@ -77,7 +77,7 @@ def test_a_spool_that_nothing_tells_of(storage: Storage, quarantine: Quarantine)
 def test_half_a_file_of_a_recording_that_is_done_or_unknown(storage: Storage, quarantine: Quarantine) -> None:
     recording = announced(storage)
     storage.drop_spool(recording)
-    (storage.spool_dir / ".x.json.part").write_text("{")
+    (storage.spool_dir / ".x.wav.part").write_text("{")
     assert clear(quarantine, lambda: torn(storage)) == 3
     assert everything(storage) == set()
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import gevent
 import numpy as np
+import pyrage
 import pytest
 import soundfile
 from disks import disk_of
@@ -22,7 +23,9 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.storage import Storage, write_whole
+from esl_record.recording.vault import Vault
 
+KEY = pyrage.x25519.Identity.generate()
 START = 1704164645.25  # 2024-01-02 03:04:05.25 UTC
 PLACE = "2024/01/02/030405-"
 
@@ -219,6 +222,67 @@ def test_ids_are_unique() -> None:
     assert len({Storage.new_id() for _ in range(1000)}) == 1000
 
 
+# ---- encrypted
+
+
+@pytest.fixture
+def sealing(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "data", vault=Vault([str(KEY)]))
+
+
+def opened(path: Path) -> bytes:
+    """What is in a recording's file, as somebody else's program decrypts it."""
+    data: bytes = path.read_bytes() if path.suffix != ".age" else pyrage.decrypt(path.read_bytes(), [KEY])
+    return data
+
+
+@pytest.mark.parametrize("samples", [1, BLOCK + 1])
+def test_with_a_key_it_is_the_same_recording_with_its_audio_encrypted(
+    storage: Storage, sealing: Storage, tmp_path: Path, samples: int
+) -> None:
+    recording = begun(stereo=True)
+    spooled(storage, recording, noise(samples, 2))
+    plain = storage.complete(recording, samples)
+    whole = storage.audio_path(plain).read_bytes()
+    storage.delete(plain)
+    spooled(sealing, recording, noise(samples, 2))
+    done = sealing.complete(recording, samples)
+    assert done == plain.model_copy(update={"file": f"{plain.file}.age"})
+    assert opened(sealing.audio_path(done)) == whole
+    sealing.drop_spool(recording)
+    place = f"data/recordings/{PLACE}{recording.recording_id}"
+    assert set(files(tmp_path)) == {f"{place}.wav.age", f"{place}.json"}
+
+
+def test_what_was_recorded_before_there_was_a_key_stays_where_it_is(storage: Storage, sealing: Storage) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(160, 1))
+    done = storage.complete(recording, 160)
+    assert sealing.audio_path(done) == storage.audio_path(done)
+    with sealing.vault.open(sealing.audio_path(done)) as audio:
+        assert audio.sha256() == done.sha256
+
+
+def test_audio_of_a_run_without_a_key_that_never_got_its_json_is_gone_once_it_is_encrypted(
+    storage: Storage, sealing: Storage, tmp_path: Path
+) -> None:
+    recording = begun()
+    spooled(storage, recording, noise(160, 1))
+    storage.document_path(storage.complete(recording, 160)).unlink()
+    sealing.complete(recording, 160)
+    sealing.drop_spool(recording)
+    assert {Path(name).suffix for name in files(tmp_path)} == {".age", ".json"}
+
+
+def test_encrypted_it_is_deleted_as_a_whole_with_or_without_the_key(
+    storage: Storage, sealing: Storage, tmp_path: Path
+) -> None:
+    recording = begun()
+    spooled(sealing, recording, noise(160, 1))
+    storage.delete(sealing.complete(recording, 160))
+    assert files(tmp_path) == {}
+
+
 # ---- what is in place
 
 DAY = 86400
@@ -377,6 +441,42 @@ def test_a_failure_at_any_step_leaves_the_spool_and_no_partial_file(
     # With the fault gone it can be done again.
     storage.complete(recording, BLOCK + 160)
     assert frames(storage.audio_path(recording))[0] == data
+
+
+SEALING_FAULTS = [
+    pytest.param(os, "fsync", 1, FULL, id="fsync of the audio"),
+    pytest.param(Path, "replace", 1, FULL, id="rename of the audio"),
+    pytest.param(os, "fsync", 2, FULL, id="fsync of its directory"),
+    pytest.param(os, "read", 2, OSError(errno.EIO, "Input/output error"), id="reading what was encoded"),
+    pytest.param(os, "write", 6, FULL, id="writing it encrypted"),
+    pytest.param(os, "pread", 4, OSError(errno.EIO, "Input/output error"), id="reading it back"),
+    pytest.param(os, "fsync", 3, FULL, id="fsync of the json"),
+    pytest.param(Path, "replace", 2, FULL, id="rename of the json"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "number", "error"), SEALING_FAULTS)
+def test_a_failure_to_encrypt_leaves_the_spool_and_no_audio_but_that(
+    sealing: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    number: int,
+    error: BaseException,
+) -> None:
+    recording = begun()
+    data = noise(BLOCK + 160, 1)
+    spooled(sealing, recording, data)
+    before, descriptors = files(sealing.spool_dir), open_descriptors()
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, nth(number, getattr(owner, name), error))
+        with pytest.raises(OSError, match=r"\w"):
+            sealing.complete(recording, BLOCK + 160)
+    assert files(sealing.spool_dir) == before
+    assert [path for path in files(sealing.recordings) if not path.endswith(".wav.age")] == []
+    assert open_descriptors() == descriptors
+    assert opened(sealing.audio_path(sealing.complete(recording, BLOCK + 160)))[-len(data) :] == data
 
 
 @pytest.mark.parametrize("room", [0, 20, 43, 44, 45, 1000, 1643])

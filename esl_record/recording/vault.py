@@ -1,0 +1,267 @@
+"""Audio encrypted at rest, and read as if it were not: every file one of the age format (https://age-encryption.org/v1),
+which ``age --decrypt`` reads too."""
+
+import hashlib
+import os
+import re
+import shlex
+import signal
+import stat
+import subprocess
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Self
+
+from esl_record.audio.part import Part
+from esl_record.errors import ConfigError, EslRecordError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+SUFFIX = ".age"
+"""Behind the name a file would have otherwise."""
+
+HOW = "age-keygen makes one, and so does python3 -c 'import pyrage; print(pyrage.x25519.Identity.generate())'"
+
+PATIENCE = 30.0
+"""Seconds a command has to tell the key."""
+
+_BLOCK = 1 << 18
+
+
+def identity(value: str) -> str:
+    """``value``, if it looks like a key; its checksum is looked at where it is used. Raises ValueError."""
+    if not re.fullmatch("AGE-SECRET-KEY-1[AC-HJ-NP-Z02-9]{58}", value):
+        raise ValueError(f"AGE-SECRET-KEY-1... is wanted; {HOW}")
+    return value
+
+
+class Locked(EslRecordError, OSError):
+    """An encrypted file whose key is not here; the text says which."""
+
+
+class Damaged(EslRecordError, OSError):
+    """An encrypted file that is not as it was written; the text says which and where."""
+
+
+class AudioFile:
+    """A file of audio; a context manager. Everything raises OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._file = path.open("rb", buffering=0)
+        status = os.fstat(self._file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            self.close()
+            raise FileNotFoundError(f"{path}: is no file")
+        self.size = status.st_size
+        """In bytes, of the audio."""
+        self.changed = status.st_mtime
+
+    def read(self, count: int, at: int) -> bytes:
+        """Up to ``count`` bytes from byte ``at`` on; none behind the end."""
+        return os.pread(self._file.fileno(), count, at)
+
+    def sha256(self) -> str:
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class SealedFile(AudioFile):
+    """The same of an encrypted file. It costs the chunks that are read, and the last, which says how long it is."""
+
+    def __init__(self, path: Path, keys: "Sequence[X25519PrivateKey]") -> None:
+        super().__init__(path)
+        from esl_record.recording import age
+
+        try:
+            self._payload = age.Payload(super().read(age.HEAD, 0), self.size, keys)
+            self._opened(*self._payload.last)
+            self.size = self._payload.size
+        except age.Foreign as error:
+            self.close()
+            raise Locked(f"{path}: {error}: set it as a further encryption_key") from None
+        except ValueError as error:
+            self.close()
+            raise Damaged(f"{path}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, count: int, at: int) -> bytes:
+        end = min(at + count, self.size)
+        try:
+            return self._opened(at, end) if at < end else b""
+        except ValueError as error:
+            raise Damaged(str(error)) from None
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for at in range(0, self.size, _BLOCK):
+            digest.update(self.read(_BLOCK, at))
+        return digest.hexdigest()
+
+    def _opened(self, start: int, end: int) -> bytes:
+        place, behind = self._payload.place(start, end)
+        return self._payload.opened(start, end, super().read(behind - place, place))
+
+
+class SealedPart(Part):
+    """What is to become the encrypted file of ``path``. Until it is complete it has no name, in ``folder``: whatever
+    happens, nothing of it stays."""
+
+    def __init__(self, path: Path, folder: Path, seal: Callable[[int, Part], None]) -> None:
+        self._folder = folder
+        self._seal = seal
+        super().__init__(path.with_name(path.name + SUFFIX))
+
+    def complete(self) -> None:
+        target = Part(self._path)
+        try:
+            self._seal(self._descriptor, target)
+            target.complete()
+        except BaseException:
+            target.discard()
+            raise
+        self._close()
+
+    def discard(self) -> None:
+        self._close()
+
+    def _opened(self) -> int:
+        # Others may write there: what they have put under this name must not be written to.
+        passing = self._folder / f".{uuid.uuid4()}.part"
+        descriptor = os.open(passing, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            passing.unlink()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+class Vault:
+    """The keys ``identities``, written as age does: new files are encrypted to the first, read with any of them.
+    Without one nothing is encrypted. Raises ConfigError where one is no key, or a package is missing."""
+
+    def __init__(self, identities: Sequence[str] = ()) -> None:
+        self._keys: Sequence[X25519PrivateKey] = ()
+        self._recipient: Any = None
+        if not identities:
+            return
+        try:
+            import pyrage
+
+            from esl_record.recording import age
+        except ImportError as error:
+            raise ConfigError(
+                f"setting encryption_key: {error.name} is missing: python3 -m pip install 'esl-record[encryption]'"
+            ) from error
+        try:
+            recipients = [pyrage.x25519.Identity.from_str(one).to_public() for one in identities]
+        except pyrage.IdentityError as error:
+            raise ConfigError(f"setting encryption_key: AGE-SECRET-KEY-1... is wanted: {error}; {HOW}") from None
+        self._recipient = recipients[0]
+        self._keys = [age.key_of(one) for one in identities]
+
+    @classmethod
+    def of(cls, identities: Sequence[str], command: str) -> "Vault":
+        """With what the settings ``encryption_key`` and ``encryption_key_command`` say."""
+        return cls(_told(command) if command else identities)
+
+    def placed(self, path: Path) -> Path:
+        """Where what would be the file ``path`` lies."""
+        return path.with_name(path.name + SUFFIX) if self._keys else path
+
+    def part(self, folder: Path) -> Callable[[Path], Part]:
+        """What makes the beginning of a file; no more than ``folder`` ever holds its audio unencrypted."""
+        return (lambda path: SealedPart(path, folder, self._seal)) if self._keys else Part
+
+    def open(self, path: Path) -> AudioFile:
+        """The audio at ``path``, encrypted or not. Raises Locked, Damaged, OSError."""
+        if path.suffix != SUFFIX:
+            return AudioFile(path)
+        if not self._keys:
+            raise Locked(f"{path}: it is encrypted, and no encryption_key is set")
+        return SealedFile(path, self._keys)
+
+    def _seal(self, descriptor: int, target: Part) -> None:
+        """Writes to ``target`` what is in ``descriptor``, encrypted. Raises OSError."""
+        import pyrage
+
+        failures: list[OSError] = []
+
+        def kept(work: Callable[..., Any]) -> Callable[..., Any]:
+            def working(*arguments: Any) -> Any:
+                try:
+                    return work(*arguments)
+                except OSError as error:
+                    failures.append(error)
+                    raise
+
+            return working
+
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        source = SimpleNamespace(read=kept(lambda count: os.read(descriptor, count)))
+        sink = SimpleNamespace(write=kept(target.write), flush=lambda: None)
+        try:
+            pyrage.encrypt_io(source, sink, [self._recipient])
+        except pyrage.EncryptError as error:
+            # It tells no more than the text of what failed.
+            raise failures[0] if failures else OSError(f"it cannot be encrypted: {error}") from error
+
+
+def _told(command: str) -> list[str]:
+    """The keys that ``command`` writes, a line each, as in a file of age-keygen's. Raises ConfigError; the text has
+    neither its arguments nor what it wrote, but for complaints."""
+    name = "setting encryption_key_command"
+    try:
+        arguments = shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None
+    if not arguments:
+        raise ConfigError(f"{name}: a program is wanted, such as cat /run/secrets/esl-record.key")
+    program = arguments[0]
+    try:
+        status, told, complaints = _run(arguments)
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"{name}: {program} has not ended within {PATIENCE:g} s") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{name}: {program}: {getattr(error, 'strerror', None) or error}") from None
+    if status:
+        why = (complaints.strip().splitlines() or ["without a word"])[-1][:200]
+        raise ConfigError(f"{name}: {program} ended with status {status}: {why}")
+    lines = [line.strip() for line in told.splitlines()]
+    if not (keys := [line for line in lines if line and not line.startswith("#")]):
+        raise ConfigError(f"{name}: {program} wrote no key; {HOW}")
+    return keys
+
+
+def _run(arguments: list[str]) -> tuple[int, str, str]:
+    """Its exit status, and what it has written to stdout and stderr. Raises OSError, ValueError, TimeoutExpired."""
+    with subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            told, complaints = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            # With all it has begun: who holds the pipes open is waited for.
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, told, complaints
