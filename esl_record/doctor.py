@@ -18,6 +18,7 @@ from esl_record.config import Settings, check_spool
 from esl_record.errors import CommandRefused, ConfigError, EslRecordError
 from esl_record.esl.inbound import Inbound
 from esl_record.handlers.loader import found_in, mistake
+from esl_record.recording.room import shortage
 from esl_record.recording.storage import Storage
 
 PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "av", "pydantic")
@@ -66,6 +67,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     storage = Storage(settings.data_dir, settings.spool_dir)
     yield _writable("data directory", storage.recordings, storage.prepare_recordings, "data_dir")
     yield _writable("spool folder", storage.spool_dir, storage.prepare_spool, "spool_dir")
+    for folder in (storage.recordings, storage.spool_dir):
+        yield from _room(folder.absolute(), settings.disk_floor)
     yield from _handlers(settings.handlers)
     yield _service(settings)
     try:
@@ -100,6 +103,18 @@ def _writable(subject: str, folder: Path, prepare: Callable[[], None], setting: 
     except OSError as error:
         return Finding(subject, False, f"{folder}: {error.strerror}", f"give this user the right, or set {setting}")
     return Finding(subject, True, f"{folder.absolute()}: this user can write there")
+
+
+def _room(folder: Path, floor: int) -> Iterator[Finding]:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return  # told of already, as a folder that cannot be written
+    if short := shortage(folder, found, floor):
+        yield Finding("room", False, short, "make room there, or set disk_floor lower (0 = off)")
+    else:
+        free = found.f_bavail * found.f_frsize
+        yield Finding("room", True, f"{folder} has {free} bytes free; disk_floor = {floor}")
 
 
 def _handlers(folder: Path | None) -> Iterator[Finding]:

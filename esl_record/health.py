@@ -1,7 +1,6 @@
 """Whether this service can record a call that comes in now, and the figures of all it has done."""
 
 import logging
-import os
 import time
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ from esl_record.errors import DatabaseError
 from esl_record.hub import off_hub
 from esl_record.live import LiveCalls
 from esl_record.metrics import Metrics
+from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.status.ledger import Ledger
 
@@ -22,12 +22,19 @@ class Health:
     """``full`` says whether no more calls are taken. ``ticked`` is to be called at every look at new audio."""
 
     def __init__(
-        self, storage: Storage, ledger: Ledger, calls: LiveCalls, metrics: Metrics, full: Callable[[], bool]
+        self,
+        storage: Storage,
+        ledger: Ledger,
+        calls: LiveCalls,
+        metrics: Metrics,
+        room: Room,
+        full: Callable[[], bool],
     ) -> None:
         self._storage = storage
         self._ledger = ledger
         self._calls = calls
         self._metrics = metrics
+        self._room = room
         self._full = full
         self._ticked = time.monotonic()
 
@@ -39,8 +46,8 @@ class Health:
         wrong = []
         if time.monotonic() - self._ticked > STALE_TICK:
             wrong.append("the detector stands still")
-        if not os.access(self._storage.spool_dir, os.W_OK | os.X_OK):
-            wrong.append(f"the spool folder {self._storage.spool_dir} cannot be written")
+        if self._room.refusal:
+            wrong.append(f"no recording is begun: {self._room.refusal}")
         if self._full():
             wrong.append("all calls of the setting capacity are in use")
         try:
@@ -55,6 +62,7 @@ class Health:
         totals, depth = self._ledger.catalog.totals(), self._ledger.outbox.depth()
         self._metrics.look(live, len(self._calls), totals, depth, time.time())
         self._metrics.bytes.labels("recordings").set(totals.size)
+        self._metrics.refusing.set(bool(self._room.refusal))
         try:
             spooled, free = off_hub(self._storage.usage)
         except OSError as error:

@@ -54,6 +54,9 @@ class Metrics:
             "esl_record_callback_results", "Attempts to deliver a callback, by result.", ["result"], registry=registry
         )
         self.bytes = Gauge("esl_record_bytes", "Bytes on disk: recordings, spool, free.", ["of"], registry=registry)
+        self.refusing = Gauge(
+            "esl_record_refusing", "1 while the disk lets no recording be begun, else 0.", registry=registry
+        )
         for state in State:
             (self.kept if state.final else self.recordings).labels(state.value).set(0)
         for result in RESULTS:

@@ -42,7 +42,8 @@ class Patient:
             wire.reply("-ERR command not found")
 
     def settings(self, **named: Any) -> Settings:
-        given = {"data_dir": self.data, "listen": (self.service.server_host, self.service.server_port), **named}
+        listen = (self.service.server_host, self.service.server_port)
+        given = {"data_dir": self.data, "listen": listen, "disk_floor": 0, **named}
         return self.switch.settings(**given)
 
     def examined(self, **named: Any) -> tuple[int, list[str]]:
@@ -138,6 +139,24 @@ def test_a_data_directory_that_cannot_be_made_is_bad(patient: Patient, tmp_path:
     assert status == 1
     assert [line.split(":")[0] for line in findings(lines, "BAD")] == ["data directory"]
     assert "set data_dir" in mend(lines, "data directory")
+
+
+def test_a_disk_with_less_room_than_the_floor_is_bad(patient: Patient) -> None:
+    floor = 10**18
+    status, lines = patient.examined(disk_floor=floor)
+    assert status == 1
+    for folder, told in zip(("recordings", "spool"), findings(lines, "BAD"), strict=True):
+        assert told.startswith(f"room: {patient.data / folder} has ")
+        assert told.endswith(f" bytes free, fewer than disk_floor = {floor}")
+    assert lines.count("      make room there, or set disk_floor lower (0 = off)") == 2
+
+
+def test_a_disk_with_more_than_that_is_good(patient: Patient) -> None:
+    good = [told for told in findings(patient.examined(disk_floor=1)[1], "ok") if told.startswith("room: ")]
+    assert [told.split(" has ")[0] for told in good] == [
+        f"room: {patient.data / folder}" for folder in ("recordings", "spool")
+    ]
+    assert all(told.endswith(" bytes free; disk_floor = 1") for told in good)
 
 
 def test_a_spool_folder_the_switch_cannot_write_is_bad(patient: Patient) -> None:
