@@ -34,6 +34,8 @@ class LiveCall:
         """By control id; the one started last is the last."""
         self.background: dict[str, Recorder] = {}
         """Those of them that run beside whatever the call does."""
+        self.stays = False
+        """Whether it can be gone on with after a restart when nothing is recorded of it any more."""
         self._make_recorder = make_recorder
         self._on_end = on_end
         self._greenlets: dict[Recorder, gevent.Greenlet] = {}
@@ -81,12 +83,15 @@ class LiveCall:
 
     def _run(self, recorder: Recorder) -> Recording:
         try:
+            self.session.hold(True)
             return recorder.record()
         finally:
             recorder.begun.set()
             del self.recorders[recorder.params.control_id]
             self.background.pop(recorder.params.control_id, None)
             self._on_end(recorder)
+            if not self.recorders and not self.stays:
+                self.session.hold(False)
 
     def _run_alone(self, recorder: Recorder) -> None:
         try:

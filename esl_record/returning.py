@@ -2,64 +2,137 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gevent import socket
 
 from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.inbound import Inbound
 from esl_record.esl.session import Session
 from esl_record.live import LiveCall
 from esl_record.recording.params import ParameterError
+from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
 
 log = logging.getLogger(__name__)
+
+LOOK = 2.0
+"""Seconds between looks, and at least between the two that find a call with nobody at its `socket`."""
 
 PARKED = 60
 """Seconds a call that was asked back waits if this service dies too, before the switch hangs it up."""
 
 _CALL_ID = re.compile(r"[\w-]{1,64}\Z", re.ASCII)
-_PARK = "park"
+_EVERYWHERE = ("0.0.0.0", "::")
 _INLINE = "inline"
 
 
-def ask_back(calls: Iterable[str], event_socket: tuple[str, int], password: str, listen: tuple[str, int]) -> list[str]:
-    """Has every call of ``calls`` that is parked come to the service at ``listen``; gives their ids.
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the switch said of calls, by their ids; of a call in neither ``live`` nor ``ended`` it said nothing."""
 
-    One that does anything else is left to it: a transfer would cut off who talks in a bridge, and ends the call where
-    the dialplan records it by now. Where the switch cannot be asked none is.
+    live: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+    """Those of the live that were asked back."""
+
+
+class Returning:
+    """Has calls that outlived an earlier run come to the service at ``listen``, where they wait for it.
+
+    Such a call is parked, or in a `socket` that nobody serves any more; ``in_hand`` says whether this service does. One
+    that does anything else is left to it: a transfer would cut off who talks in a bridge, and ends the call where the
+    dialplan records it by now.
     """
-    host, port = listen
-    peer = "127.0.0.1" if host in ("0.0.0.0", "::", "localhost") else host
-    asked = []
-    try:
-        with Inbound(event_socket, password) as switch:
-            # Without the pause the end of the old connection can end this park too.
-            way = f"sleep:100,socket:{peer}:{port} async full,set:park_timeout={PARKED},park"
-            for call_id in calls:
-                # The id was read of a file, and an IPv6 address has colons the `socket` action would split at.
-                if _CALL_ID.match(call_id) and ":" not in peer and _transferred(switch, call_id, way):
-                    asked.append(call_id)
-    except EslRecordError as error:
-        log.warning("calls of a killed service that are parked cannot be asked back: %s", error)
-    return asked
+
+    def __init__(
+        self,
+        event_socket: tuple[str, int],
+        password: str,
+        listen: tuple[str, int],
+        in_hand: Callable[[str], bool],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._event_socket = event_socket
+        self._password = password
+        self._listen = listen
+        self._in_hand = in_hand
+        self._clock = clock
+        self._connecting: dict[str, float] = {}
+        """When a call was first seen in a `socket` of ours; it may just be on its way."""
+        self._unreachable = False
+
+    def look(self, calls: Iterable[str]) -> Look:
+        """Asks after ``calls`` once, and has those that wait come back. Never raises."""
+        look = Look()
+        try:
+            with Inbound(self._event_socket, self._password) as switch:
+                way = self._way(switch)
+                for call_id in calls:
+                    # It was read of a file.
+                    if _CALL_ID.match(call_id) and not self._in_hand(call_id):
+                        self._ask_after(switch, call_id, way, look)
+        except (EslRecordError, OSError) as error:
+            if not self._unreachable:
+                log.warning("calls of a killed service that wait for it cannot be asked back: %s", error)
+            self._unreachable = True
+        else:
+            self._unreachable = False
+        return look
+
+    def _ask_after(self, switch: Inbound, call_id: str, way: str, look: Look) -> None:
+        try:
+            application = switch.api(f"uuid_getvar {call_id} current_application").strip()
+            look.live.add(call_id)
+            if way and self._waits(switch, call_id, application):
+                switch.api(f"uuid_transfer {call_id} '{way}' inline")
+                self._connecting.pop(call_id, None)
+                look.asked.add(call_id)
+                log.info("call %s waits for a service that was killed: it is asked back", call_id)
+        except CommandRefused as error:
+            if "No such channel" in str(error):
+                self._connecting.pop(call_id, None)
+                look.live.discard(call_id)
+                look.ended.add(call_id)
+            else:
+                log.info("call %s: not asked back: %s", call_id, error)
+
+    def _waits(self, switch: Inbound, call_id: str, application: str) -> bool:
+        if application != "socket" or not self._is_ours(switch, call_id):
+            self._connecting.pop(call_id, None)
+            return application == "park"
+        return self._clock() - self._connecting.setdefault(call_id, self._clock()) >= LOOK
+
+    def _is_ours(self, switch: Inbound, call_id: str) -> bool:
+        """Whether the `socket` application that runs has been connected with this service's port on this machine."""
+        host = switch.api(f"uuid_getvar {call_id} socket_host").strip()
+        peers = switch.api(f"uuid_getvar {call_id} current_application_data").split(" ")[0].strip("'").split("|")
+        ports = [port.partition("/")[0] for name, _, port in (peer.rpartition(":") for peer in peers) if name == host]
+        return str(self._listen[1]) in ports and _is_here(host)
+
+    def _way(self, switch: Inbound) -> str:
+        """Where to send a call, empty where there is no way: an IPv6 address has colons `socket` would split at."""
+        host, port = self._listen
+        peer = switch.sock.getsockname()[0] if host in _EVERYWHERE else "127.0.0.1" if host == "localhost" else host
+        # Without the pause the end of the old connection can end this park too.
+        way = f"sleep:100,socket:{peer}:{port} async full,set:park_timeout={PARKED},park"
+        return "" if ":" in peer else way
 
 
-def _transferred(switch: Inbound, call_id: str, way: str) -> bool:
-    """Whether the call was there, parked, and could be sent that way."""
+def _is_here(host: str) -> bool:
     try:
-        if switch.api(f"uuid_exists {call_id}").strip() != "true":
-            return False
-        if switch.api(f"uuid_getvar {call_id} current_application").strip() != _PARK:
-            return False
-        switch.api(f"uuid_transfer {call_id} '{way}' inline")
-    except CommandRefused as error:
-        log.info("call %s: not asked back: %s", call_id, error)
+        socket.create_server((socket.gethostbyname(host), 0)).close()
+    except OSError:
         return False
     return True
 
 
-def go_on(live: LiveCall, left: Iterable[Recording], spare: Callable[[Recording], None]) -> None:
-    """Goes on with the recordings of a call that has come back, to their end; ``spare`` is given what cannot be gone on
-    with. The call then goes on in the dialplan, or is hung up, where it has none any more."""
+def go_on(live: LiveCall, left: Iterable[Recording], spare: Callable[[Recording], None]) -> list[Recorder]:
+    """Goes on, in the background, with the recordings of a call that has come back; ``spare`` is given what cannot be
+    gone on with."""
     session, recorders = live.session, []
     for one in left:
         try:
@@ -67,11 +140,14 @@ def go_on(live: LiveCall, left: Iterable[Recording], spare: Callable[[Recording]
         except ParameterError as error:
             log.error("%s: recording %s is completed without its call: %s", session.label, one.recording_id, error)
             spare(one)
-    for recorder in recorders:
-        live.wait(recorder)
+    return recorders
+
+
+def let_go(session: Session, variables: Sequence[tuple[str, str]] = ()) -> None:
+    """Hands the call back to its dialplan with channel ``variables``, or hangs it up where it has none any more."""
     if was_asked_back(session):
         session.hangup()
-    session.release()
+    session.release(variables)
 
 
 def was_asked_back(session: Session) -> bool:

@@ -22,6 +22,10 @@ class FakeSession:
     def __init__(self, uuid: str = "call-1") -> None:
         self.uuid = uuid
         self.label = f"call {uuid}"
+        self.held: list[bool] = []
+
+    def hold(self, held: bool) -> None:
+        self.held.append(held)
 
 
 class FakeRecorder:
@@ -49,9 +53,12 @@ class Bench:
         self.ended: list[str] = []
         self.made: dict[str, FakeRecorder] = {}
         self.left: dict[str, Recording | None] = {}
-        session = cast(Session, FakeSession())
+        self.session = FakeSession()
         self.call = LiveCall(
-            session, Party(call_id="call-1"), self._make, lambda one: self.ended.append(one.params.control_id)
+            cast(Session, self.session),
+            Party(call_id="call-1"),
+            self._make,
+            lambda one: self.ended.append(one.params.control_id),
         )
 
     def _make(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
@@ -81,6 +88,19 @@ def test_recordings_run_side_by_side_and_end_each_for_itself() -> None:
     bench.call.end(LIMIT)
     assert sorted(bench.ended) == ["a", "b", "c"]
     assert bench.call.recorders == bench.call.background == {}
+
+
+def test_a_call_is_held_from_its_first_recording_to_the_end_of_its_last() -> None:
+    bench = Bench()
+    for control_id in ("a", "b"):
+        bench.call.start(named(control_id))
+    gevent.idle()
+    assert bench.session.held == [True, True]
+    bench.made["a"].stop()
+    gevent.idle()
+    assert bench.session.held == [True, True]
+    bench.call.end(LIMIT)
+    assert bench.session.held == [True, True, False]
 
 
 def test_what_an_earlier_run_left_goes_on_as_it_was_asked_for() -> None:

@@ -33,6 +33,9 @@ _DIGITS = 99
 
 _EVENTS = "RECORD_START RECORD_STOP"
 
+HELD = "esl_record_held"
+"""Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
+
 
 class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
     """greenswitch's ``OutboundSession``, hardened. Use ``begin`` first.
@@ -49,6 +52,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """The call was sent elsewhere in the switch; its events still come."""
         self._over = Flag()
         self._ignores_digits = False
+        self._held = False
         self._executing: dict[str, AsyncResult[wire.Event]] = {}
         super().__init__(sock, timeout=timeout)
 
@@ -57,6 +61,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     def begin(self) -> None:
         """Takes control: asks for the channel's data and its events."""
         self.connect()
+        self._held = f"variable_{HELD}" in self.data
         self.myevents()
         self.send(f"event plain {_EVENTS}")
         self.linger(LINGER)
@@ -205,6 +210,16 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Sets a channel variable; control characters in ``value`` become spaces."""
         self._call_api("uuid_setvar", f"{wire.variable_name(name)} {wire.clean(value)}")
 
+    def hold(self, held: bool) -> None:
+        """Notes on the channel whether a recording of the call runs. Never raises: the recording matters more."""
+        if held == self._held or not self.live:
+            return
+        self._held = held
+        try:
+            self._ask("uuid_setvar", f"{HELD} true" if held else HELD)
+        except (CallGone, CommandTimeout, CommandRefused) as error:
+            log.debug("%s: %s: %s", self.label, HELD, error)
+
     def exists(self) -> bool:
         """Whether the switch still knows the call."""
         return self.api(f"uuid_exists {self.uuid}").strip() == "true"
@@ -231,6 +246,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         One that has been sent elsewhere is let go without a word.
         """
         elsewhere = self.left
+        self.hold(False)
         for name, value in variables if self.live else ():
             try:
                 self.set_variable(name, value)
@@ -256,9 +272,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def _resume_blind(self) -> None:
         """Where replies can no longer be read the switch can still be told to take the call back."""
+        unheld = f"api uuid_setvar {wire.clean(self.uuid)} {HELD}\n\n" if self._held else ""
         try:
             with gevent.Timeout(_LAST_WORD, False):
-                self.sock.sendall(b"resume\n\nexit\n\n")
+                self.sock.sendall(f"{unheld}resume\n\nexit\n\n".encode())
         except OSError:
             pass  # nobody there to tell
 

@@ -493,6 +493,66 @@ def test_greenswitchs_while_connected_lets_a_live_call_through_and_no_other(line
         pass
 
 
+def held(line: Line) -> None:
+    holding = line.does(line.session.hold, True)
+    assert line.answers() == "uuid_setvar u1 esl_record_held true"
+    result(holding)
+
+
+def test_a_call_is_held_and_let_go_of_with_one_exchange_each(line: Line) -> None:
+    line.session.hold(False)
+    held(line)
+    line.session.hold(True)
+    letting_go = line.does(line.session.hold, False)
+    assert line.answers() == "uuid_setvar u1 esl_record_held"
+    result(letting_go)
+    line.session.hold(False)
+    assert line.silent()
+
+
+def comes_back(line: Line, take: Callable[[], None], *, asks: int) -> None:
+    """The call connects once more, held, and is asked for that much beside its data."""
+    taking = line.does(take)
+    assert line.peer.command() == "connect"
+    line.peer.send(DATA.replace(b"Content-Type", b"variable_esl_record_held: true\nContent-Type"))
+    for _ in range(asks):
+        line.peer.command()
+        line.peer.reply()
+    result(taking)
+
+
+def test_a_call_that_came_back_held_is_let_go_of(line: Line) -> None:
+    comes_back(line, line.session.begin, asks=3)
+    line.session.hold(True)
+    releasing = line.does(line.session.release)
+    assert line.answers() == "uuid_setvar u1 esl_record_held"
+    assert line.rest() == ["resume", "exit"]
+    result(releasing)
+
+
+def test_one_that_is_refused_may_come_again(line: Line) -> None:
+    comes_back(line, line.session.connect, asks=0)
+    releasing = line.does(line.session.release)
+    assert line.rest() == ["resume", "exit"]
+    result(releasing)
+
+
+def test_a_call_that_cannot_be_held_is_recorded_all_the_same(line: Line) -> None:
+    holding = line.does(line.session.hold, True)
+    line.answers("-ERR no")
+    result(holding)
+    line.hung_up()
+    line.session.hold(False)
+
+
+def test_one_that_was_sent_elsewhere_is_let_go_of_too(line: Line) -> None:
+    held(line)
+    sent_elsewhere(line)
+    letting_go = line.does(line.session.hold, False)
+    assert line.answers() == "uuid_setvar u1 esl_record_held"
+    result(letting_go)
+
+
 def test_a_released_call_is_resumed_and_let_go(line: Line) -> None:
     releasing = line.does(line.session.release)
     assert line.rest() == ["resume", "exit"]
@@ -608,6 +668,13 @@ def test_a_call_is_resumed_where_replies_can_no_longer_be_read(
     break_(line)
     line.session.release(variables)
     assert line.rest() == ["resume", "exit"]
+
+
+def test_a_held_call_does_not_wait_where_replies_can_no_longer_be_read(line: Line) -> None:
+    held(line)
+    spoilt(line)
+    line.session.release()
+    assert line.rest() == ["api uuid_setvar u1 esl_record_held", "resume", "exit"]
 
 
 def test_a_release_that_gets_no_reply_has_asked_for_the_resume(line: Line) -> None:
