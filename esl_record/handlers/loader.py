@@ -51,11 +51,20 @@ class Handlers:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
-        self._loaded: dict[str, tuple[Path, _Version, Handler]] = {}
+        self._loaded: dict[str, tuple[Path, _Version, dict[str, Any]]] = {}
 
     def load(self, name: str) -> Handler:
         """The function ``handler`` of module ``name``, as the file is now. Raises DocumentError that names the file,
         and the line of a mistake in it."""
+        handler: Handler = self._module(name)["handler"]
+        return handler
+
+    def resumed(self, name: str) -> Handler | None:
+        """Its function ``resumed``, for a call that has outlived a service, if it has one. Raises as ``load``."""
+        resumed = self._module(name).get("resumed")
+        return resumed if callable(resumed) else None
+
+    def _module(self, name: str) -> dict[str, Any]:
         if not _NAME.match(name):
             raise DocumentError(
                 "relay_script_parse_error",
@@ -105,7 +114,7 @@ def mistake(path: Path) -> str:
     return ""
 
 
-def _load(name: str, path: Path) -> Handler:
+def _load(name: str, path: Path) -> dict[str, Any]:
     module = ModuleType(f"esl_record_handler_{name}")
     module.__file__ = str(path)
     source = path.read_bytes()
@@ -114,7 +123,7 @@ def _load(name: str, path: Path) -> Handler:
     sys.modules[module.__name__] = module
     try:
         exec(compile(source, str(path), "exec"), module.__dict__)
-        handler: Handler | None = module.__dict__.get("handler")
+        handler = module.__dict__.get("handler")
         if not callable(handler) or inspect.iscoroutinefunction(handler) or inspect.isgeneratorfunction(handler):
             raise DocumentError("relay_script_parse_error", f"{path}: it has no function handler(session, args)")
     except BaseException as error:
@@ -124,7 +133,7 @@ def _load(name: str, path: Path) -> Handler:
         if isinstance(error, DocumentError | gevent.GreenletExit):
             raise
         raise DocumentError("relay_script_parse_error", _told(path, error)) from error
-    return handler
+    return module.__dict__
 
 
 def _told(path: Path, error: BaseException) -> str:

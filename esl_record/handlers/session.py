@@ -14,6 +14,7 @@ from esl_record.esl.session import Session
 from esl_record.handlers.digits import DigitVerbs
 from esl_record.handlers.results import BackgroundRecording, RecordResult
 from esl_record.recording.params import RecordParams
+from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
 from esl_record.swml.methods.record import RecordCallParams
 from esl_record.swml.recordings import CallRecordings
@@ -147,8 +148,13 @@ class CallSession(DigitVerbs):
     def record_call(self, **params: object) -> BackgroundRecording:
         """Records in the background with the parameters of SWML's ``record_call``. Raises ParameterError."""
         given = RecordCallParams.of("record_call", params)
-        recorder = self._verb(lambda: self._recordings.begin(given), None)
+        return self._background(given, self._verb(lambda: self._recordings.begin(given), None))
 
+    def recordings(self) -> list[BackgroundRecording]:
+        """Those that run in the background; in ``resumed`` those that an earlier run of the service began."""
+        return [self._background(recorder.params, recorder) for recorder in self._recordings.background]
+
+    def _background(self, given: RecordParams, recorder: Recorder | None) -> BackgroundRecording:
         def look() -> RecordResult:
             if recorder is None or (not recorder.recording.state.final and not self._recordings.running(recorder)):
                 return _unrecorded(given)

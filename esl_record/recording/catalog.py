@@ -129,6 +129,11 @@ class Catalog:
         )
         return rows[0].recording if len(rows) == 1 else None
 
+    def of_call(self, call_id: str) -> list[Recording]:
+        """The recordings of a call, in the order in which they began."""
+        query = select(recordings).where(recordings.c.call_id == call_id).order_by(recordings.c.start_time)
+        return [entry.recording for entry in self._read(query)]
+
     def page(
         self, limit: int, *, before: tuple[float, str] | None = None, after: tuple[float, str] | None = None
     ) -> list[Entry]:

@@ -81,7 +81,8 @@ class Ledger:
         self._database.close()
 
     def tell(self, recording: Recording, pausing: PauseBehavior | None = None) -> None:
-        """Records the state of ``recording`` and queues its event. What has ended once does not end again."""
+        """Records the state of ``recording`` and queues its event. A state is told once until another comes, and what
+        has ended does not end again."""
         at = self._clock()
         queued = self._database.run(lambda connection: self._write(connection, recording, pausing, at))
         if queued is not None and queued.status is Status.PENDING:
@@ -91,6 +92,13 @@ class Ledger:
         """``tell`` for a recording of an earlier run, which may have told this already."""
         if self.catalog.get(recording.recording_id) is None:
             self.tell(recording)
+
+    def begun(self, call_id: str, control_id: str, since: float) -> Recording | None:
+        """The recording of a call that began at unix time ``since`` or later, as its JSON has it if it is complete."""
+        for one in reversed(self.catalog.of_call(call_id)):
+            if one.control_id == control_id and one.start_time >= since:
+                return self._storage.as_filed(one)
+        return None
 
     def queue(self, url: str, key: str, state: str, body: Mapping[str, Any]) -> None:
         """Queues an event that is no recording's; those with the same ``key`` are told in their order."""
@@ -111,7 +119,7 @@ class Ledger:
         self, connection: Connection, recording: Recording, pausing: PauseBehavior | None, at: float
     ) -> Callback | None:
         before = self.catalog.put(connection, recording, at)
-        if recording.status_url is None or (before is not None and before.final):
+        if recording.status_url is None or (before is not None and (before.final or before is recording.state)):
             return None
         body = payload(
             recording,

@@ -31,6 +31,11 @@ REASONS = {
 _CAUSE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12});([A-Z_0-9]+)")
 
 
+def reason_of(cause: str) -> str:
+    """Why a bridge failed, by the switch's hang-up cause."""
+    return REASONS.get(cause) or cause.lower() or "error"
+
+
 @dataclass(frozen=True, slots=True)
 class Party:
     """Somebody to be called. ``uuid`` is the leg's, where the switch lets it be chosen (``named``)."""
@@ -124,7 +129,7 @@ class Bridging:
         if connected:
             self._tell("disconnected", {})
             return Outcome(True)
-        reason = REASONS.get(cause) or cause.lower() or "error"
+        reason = reason_of(cause)
         self._tell("failed", {"failed_reason": reason})
         return Outcome(False, reason)
 

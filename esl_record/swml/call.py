@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,6 +10,7 @@ from esl_record.errors import DatabaseError
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
+from esl_record.swml.bookmark import Bookmark
 from esl_record.swml.site import Site
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,16 @@ class Recordings(Protocol):
     def stop(self, control_id: str | None) -> bool:
         """Ends one in the background, without an id the one started last; whether there was one."""
 
+    def begun(self, control_id: str) -> str | None:
+        """The URL of one that an earlier run of the service began; None where there is none."""
+
+    def ended(self, control_id: str) -> tuple[Recording, str] | None:
+        """One that an earlier run began, once it has ended; None where there is none."""
+
+
+def _unnoted(place: Bookmark) -> None:
+    """Notes nothing."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -38,6 +49,8 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
     site: Site = field(default_factory=Site)
+    note: Callable[[Bookmark], None] = _unnoted
+    """Writes down where it is in its document, for a later run of the service."""
     headers: list[dict[str, str]] = field(init=False)
     """The headers of the caller's own in its INVITE, which the switch keeps as variables."""
 

@@ -40,8 +40,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Document:
+    """``text`` is what it was read from."""
+
     name: str
     sections: Mapping[str, tuple[Step, ...]]
+    text: str
     checked: bool = False
     """Whether it has been looked through for mistakes, and has none."""
 
@@ -81,7 +84,7 @@ def parse(text: str, name: str) -> Document:
         if not isinstance(steps, list):
             shown = section[:SHOWN]
             raise DocumentError("relay_script_section_code_missing", f"{name}: section {shown} is no list of steps")
-    return Document(name, {key: _steps(name, ("sections", key), steps) for key, steps in sections.items()})
+    return Document(name, {key: _steps(name, ("sections", key), steps) for key, steps in sections.items()}, text)
 
 
 def _plain(value: Any) -> Any:

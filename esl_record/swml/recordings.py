@@ -1,18 +1,22 @@
 """The recordings of a live call as a document or a handler makes and ends them."""
 
+import logging
 from collections.abc import Callable
 
-from esl_record.errors import CallGone
+from esl_record.errors import CallGone, DatabaseError
 from esl_record.live import LiveCall
 from esl_record.recording.machine import State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
 
+log = logging.getLogger(__name__)
+
 
 class CallRecordings:
     """``link`` gives the URL of a recording's file by its id and format; ``stopping`` says whether the service is being
     stopped, when no document goes on. ``patience``: seconds a background recording may take to begin or to end.
+    ``begun`` gives what an earlier run of the service began under a control id, and raises DatabaseError.
     """
 
     def __init__(
@@ -22,17 +26,28 @@ class CallRecordings:
         stopping: Callable[[], bool],
         *,
         patience: float,
+        begun: Callable[[str], Recording | None] = lambda control_id: None,
     ) -> None:
         self._live = live
         self._link = link
         self._stopping = stopping
         self._patience = patience
+        self._begun = begun
 
     def record(self, params: RecordParams) -> tuple[Recording, str]:
-        recording = self._live.record(params)
-        if self._stopping():
-            raise CallGone(f"{self._live.session.label}: the service is stopping")
-        return recording, self._url(recording) if recording.file else ""
+        return self._ended(self._live.record(params))
+
+    def ended(self, control_id: str) -> tuple[Recording, str] | None:
+        recorder = self._live.recorders.get(control_id)
+        if recorder is not None:
+            self._live.wait(recorder)
+        recording = recorder.recording if recorder else self._earlier(control_id)
+        return None if recording is None else self._ended(recording)
+
+    def begun(self, control_id: str) -> str | None:
+        recorder = self._live.recorders.get(control_id)
+        recording = recorder.recording if recorder else self._earlier(control_id)
+        return None if recording is None else self.url(recording)
 
     def start(self, params: RecordParams) -> str:
         recording = self.begin(params).recording
@@ -43,6 +58,11 @@ class CallRecordings:
         recorder = self._live.start(params)
         recorder.begun.wait(self._patience)
         return recorder
+
+    @property
+    def background(self) -> list[Recorder]:
+        """Those in the background, the one begun last at the end."""
+        return list(self._live.background.values())
 
     def running(self, recorder: Recorder) -> bool:
         """Whether a recording in the background is not complete yet."""
@@ -64,6 +84,18 @@ class CallRecordings:
         background = self._live.background
         recorder = next(reversed(background.values()), None) if control_id is None else background.get(control_id)
         return recorder is not None and recorder.stop().wait(self._patience)
+
+    def _earlier(self, control_id: str) -> Recording | None:
+        try:
+            return self._begun(control_id)
+        except DatabaseError as error:
+            log.error("%s: recording %s: %s", self._live.session.label, control_id, error)
+            return None
+
+    def _ended(self, recording: Recording) -> tuple[Recording, str]:
+        if self._stopping():
+            raise CallGone(f"{self._live.session.label}: the service is stopping")
+        return recording, self._url(recording) if recording.file else ""
 
     def _url(self, recording: Recording) -> str:
         return self._link(recording.recording_id, recording.format.value)

@@ -1,14 +1,16 @@
-"""Runs a document on a call, step by step."""
+"""Runs a document on a call, step by step, and goes on where an earlier run of the service was."""
 
 import logging
-from collections import Counter
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
+from pydantic import BaseModel
 
 from esl_record.errors import CommandRefused, DocumentError, WebError
-from esl_record.recording.params import ParameterError, validated
+from esl_record.recording.params import ParameterError, RecordParams, validated
+from esl_record.swml.bookmark import Bookmark, Frame, Turn, bookmark
 from esl_record.swml.call import Call
 from esl_record.swml.check import check
 from esl_record.swml.document import Document, Place, Step, is_url
@@ -60,76 +62,108 @@ def run(document: Document, call: Call) -> None:
     first step where the document itself is wrong; CallGone when the caller hangs up.
     """
     try:
-        _Run(check(document), call).main()
+        _Run(call).main(Frame(check(document), "main", call.params))
     except DocumentError as error:
         call.vars["script_error"] = error.code
         raise
+    _hang_up(document.name, call)
+
+
+def go_on(mark: Bookmark, call: Call) -> None:
+    """Runs on from ``mark``, to which an earlier run had come, and hangs up at the end. Raises as ``run``.
+
+    The step there is run again, but one that records goes on with its recording, and a ``connect`` has come to its end
+    without this service.
+    """
+    call.vars.update(mark.vars)
+    try:
+        documents = [read(text.text.encode(errors="replace"), text.name) for text in mark.texts]
+        outermost, *way = mark.way(documents)
+        _Run(call, mark, deque(way)).main(outermost)
+    except DocumentError as error:
+        call.vars["script_error"] = error.code
+        raise
+    _hang_up(mark.texts[0].name, call)
+
+
+def _hang_up(name: str, call: Call) -> None:
     try:
         call.session.hangup()
     except CommandRefused as error:
-        raise DocumentError("relay_script_method_execute_failed", f"{document.name}, at its end: {error}") from error
+        raise DocumentError("relay_script_method_execute_failed", f"{name}, at its end: {error}") from error
 
 
 class _Run:
-    """One call's way through its documents."""
+    """One call's way through its documents. ``back`` leads from its outermost section to the step of ``mark``."""
 
-    def __init__(self, document: Document, call: Call) -> None:
-        self._document = document
+    def __init__(self, call: Call, mark: Bookmark | None = None, back: deque[Frame | Turn] | None = None) -> None:
         self._call = call
-        self._depth = 0
-        self._steps = 0
+        self._frames: list[Frame] = []
+        self._back = back
+        """None once it has come there."""
+        self._control_id = mark.control_id if mark else ""
+        self._marks = mark is not None
+        """Whether its place is noted at every step that waits: from its first recording on."""
+        self._steps, self._transfers = (mark.steps, mark.transfers) if mark else (0, 0)
         self._open = 0
 
-    def main(self) -> None:
-        section, transfers = "main", 0
+    def main(self, frame: Frame) -> None:
         while True:
             try:
-                self._section(section)
+                self._section(frame)
             except _Return as returned:
                 self._call.vars["return_value"] = returned.value
             except _Transfer as transfer:
-                transfers += 1
-                if transfers > TRANSFERS:
+                self._transfers += 1
+                if self._transfers > TRANSFERS:
                     raise DocumentError(
-                        "relay_script_too_many_transfers", f"{self._document.name}: more than {TRANSFERS} transfers"
+                        "relay_script_too_many_transfers", f"{frame.document.name}: more than {TRANSFERS} transfers"
                     ) from None
-                self._document, section, self._call.params = transfer.document, transfer.section, transfer.params
+                frame = transfer.frame
                 continue
             return
 
-    def _section(self, name: str) -> None:
-        frame = _Frame()
+    def _section(self, frame: Frame) -> None:
+        before, self._call.params = self._call.params, frame.params
+        self._frames.append(frame)
         try:
-            self._block(self._document.sections[name], frame)
+            self._block((), frame.document.sections[frame.section])
         except _Jump as jump:
             # A label in a branch that is not being run.
             raise DocumentError(
                 "relay_script_method_execute_failed",
-                f"{self._document.name}, {jump.step}: goto: label {jump.label[:80]!r} is not on the way here",
+                f"{frame.document.name}, {jump.step}: goto: label {jump.label[:80]!r} is not on the way here",
             ) from None
+        finally:
+            self._frames.pop()
+            self._call.params = before
 
-    def _block(self, steps: tuple[Step, ...], frame: "_Frame") -> None:
+    def _block(self, place: Place, steps: tuple[Step, ...], came_to: Any = None) -> None:
         if self._open >= OPEN:
             raise DocumentError("relay_script_nested_too_deep", f"more than {OPEN} blocks of steps within each other")
+        turns = self._frames[-1].turns
+        turn = self._back.popleft() if self._back else Turn(place, 0, came_to)
+        assert isinstance(turn, Turn)
+        turns.append(turn)
         self._open += 1
         try:
-            self._steps_of(steps, frame)
+            self._steps_of(steps, turn)
         finally:
+            turns.pop()
             self._open -= 1
 
-    def _steps_of(self, steps: tuple[Step, ...], frame: "_Frame") -> None:
-        at = 0
-        while at < len(steps):
+    def _steps_of(self, steps: tuple[Step, ...], turn: Turn) -> None:
+        while turn.at < len(steps):
             try:
-                self._step(steps[at], frame)
-                at += 1
+                self._step(steps[turn.at])
+                turn.at += 1
             except _Jump as jump:
                 here = [n for n, step in enumerate(steps) if step.method == "label" and step.params == jump.label]
                 if not here:
                     raise
-                at = here[0] + 1
+                turn.at = here[0] + 1
 
-    def _step(self, step: Step, frame: "_Frame") -> None:
+    def _step(self, step: Step) -> None:
         log.debug("%s: %s: %s", self._call.session.label, step, step.method)
         self._steps += 1
         # A loop of steps that wait for nothing must not hold up other calls.
@@ -138,7 +172,7 @@ class _Run:
             if self._steps > STEPS:
                 raise DocumentError("relay_script_method_execute_failed", f"more than {STEPS} steps")
             self._call.session.raise_if_disconnected()
-            self._perform(step, frame)
+            self._perform(step)
         except (_Jump, _Return, _Transfer):
             raise
         except ParameterError as error:
@@ -151,32 +185,62 @@ class _Run:
             self._fail(step, error.code, error)
 
     def _fail(self, step: Step, code: str, error: Exception) -> None:
-        failure = DocumentError(code, f"{self._document.name}, {step}: {error}")
+        failure = DocumentError(code, f"{self._frames[-1].document.name}, {step}: {error}")
         failure.placed = True
         raise failure from error
 
-    def _perform(self, step: Step, frame: "_Frame") -> None:
+    def _perform(self, step: Step) -> None:
         method = METHODS[step.method]
         params = validated(method.params, method.name, self._given(step, method))
+        if self._back:
+            self._go_back(step, params)
+            return
         match params:
             case GotoParams():
-                self._goto(step, params, frame)
+                self._goto(step, params)
             case CondParams():
-                self._cond(step, params.branches, (), frame)
+                self._cond(step, params.branches, ())
             case SwitchParams():
                 value = self._named(params.variable)
-                self._switch(step, value, params.case, (), frame)
+                self._switch(step, value, params.case, ())
             case ExecuteParams():
-                self._execute(step, params, frame)
+                self._execute(step, params)
             case ConnectParams():
-                self._connect(step, method, params, frame)
+                self._wait_for(method, params)
+                self._bridged(step, params)
             case TransferParams():
-                document, section = self._destination(params.dest, params.params)
-                raise _Transfer(document, section, params.params)
+                raise _Transfer(self._destination(params.dest, params.params))
             case _ if step.method == "return":
                 raise _Return(getattr(params, "value", None))
             case _ if step.method != "label":
-                method.run(self._call, params)
+                self._wait_for(method, params)
+
+    def _go_back(self, step: Step, params: BaseModel) -> None:
+        """Into a step within which an earlier run was, and out of it."""
+        assert self._back
+        inner = self._back[0]
+        if isinstance(inner, Frame):
+            self._back.popleft()
+            assert isinstance(params, ExecuteParams)
+            self._returned(step, params, self._called(inner))
+            return
+        place, came_to = inner.block, inner.came_to
+        self._branch(step, place, came_to)
+        if isinstance(params, ExecuteParams) and place == ("on_return",):
+            self._result(step, params.result, came_to)
+        elif isinstance(params, ConnectParams):
+            self._transfer_after(params, came_to)
+
+    def _wait_for(self, method: Method[Any], params: BaseModel) -> None:
+        again, self._back = self._back is not None, None
+        records = isinstance(params, RecordParams)
+        if again and records:
+            params = params.model_copy(update={"control_id": self._control_id})
+        self._marks = self._marks or records
+        if self._marks and method.waits:
+            made = params.control_id if isinstance(params, RecordParams) else ""
+            self._call.note(bookmark(self._frames, self._call.vars, made, steps=self._steps, transfers=self._transfers))
+        (method.again or method.run if again else method.run)(self._call, params)
 
     def _given(self, step: Step, method: Method[Any]) -> Mapping[str, Any]:
         """The step's parameters with every reference replaced, once: what comes of one is not looked into again."""
@@ -192,89 +256,89 @@ class _Run:
             raise ParameterError(f"{method.name}: {name} must stand in the document, not in a variable")
         return given
 
-    def _goto(self, step: Step, params: GotoParams, frame: "_Frame") -> None:
-        if frame.jumps[step.place] >= params.max:
+    def _goto(self, step: Step, params: GotoParams) -> None:
+        jumps = self._frames[-1].jumps
+        if jumps[step.place] >= params.max:
             return
         if params.when is None or condition(params.when, self._call.scopes):
-            frame.jumps[step.place] += 1
+            jumps[step.place] += 1
             raise _Jump(step, params.label)
 
-    def _cond(self, step: Step, branches: Sequence[Branch], at: Place, frame: "_Frame") -> None:
+    def _cond(self, step: Step, branches: Sequence[Branch], at: Place, came_to: Any = None) -> None:
         for number, branch in enumerate(branches):
             if branch.when is not None and condition(branch.when, self._call.scopes):
-                self._block(step.blocks[(*at, number, "then")], frame)
+                self._branch(step, (*at, number, "then"), came_to)
                 return
         for number, branch in enumerate(branches):
             if branch.else_ is not None:
-                self._block(step.blocks[(*at, number, "else")], frame)
+                self._branch(step, (*at, number, "else"), came_to)
                 return
 
-    def _switch(self, step: Step, value: Any, case: Mapping[str, Any], at: Place, frame: "_Frame") -> None:
+    def _switch(self, step: Step, value: Any, case: Mapping[str, Any], at: Place, came_to: Any = None) -> None:
         chosen = text_of(value)
         place = (*at, "case", chosen) if chosen in case else (*at, "default")
-        self._block(step.blocks.get(place, ()), frame)
+        if place in step.blocks:
+            self._branch(step, place, came_to)
 
-    def _execute(self, step: Step, params: ExecuteParams, frame: "_Frame") -> None:
-        call, before = self._call, (self._document, self._call.params)
-        if self._depth >= DEEPEST:
+    def _branch(self, step: Step, place: Place, came_to: Any) -> None:
+        self._block(place, step.blocks[place], came_to)
+
+    def _execute(self, step: Step, params: ExecuteParams) -> None:
+        if len(self._frames) > DEEPEST:
             raise DocumentError("relay_script_nested_too_deep", f"execute: more than {DEEPEST} within each other")
-        self._document, section = self._destination(params.dest, params.params)
-        call.params, value = params.params, None
-        self._depth += 1
-        try:
-            self._section(section)
-        except _Return as returned:
-            value = returned.value
-        finally:
-            self._depth -= 1
-            self._document, call.params = before
-        call.vars["return_value"] = value
-        if params.on_return is not None:
-            self._block(step.blocks[("on_return",)], frame)
-        self._result(step, params.result, value, frame)
+        self._returned(step, params, self._called(self._destination(params.dest, params.params)))
 
-    def _connect(self, step: Step, method: Method[Any], params: ConnectParams, frame: "_Frame") -> None:
-        method.run(self._call, params)
-        result, dest = self._call.vars["connect_result"], params.transfer_after_bridge
-        self._result(step, params.result, result, frame)
+    def _called(self, frame: Frame) -> Any:
+        """What a section returns."""
+        try:
+            self._section(frame)
+        except _Return as returned:
+            return returned.value
+        return None
+
+    def _returned(self, step: Step, params: ExecuteParams, value: Any) -> None:
+        self._call.vars["return_value"] = value
+        if params.on_return is not None:
+            self._branch(step, ("on_return",), value)
+        self._result(step, params.result, value)
+
+    def _bridged(self, step: Step, params: ConnectParams) -> None:
+        result = self._call.vars["connect_result"]
+        self._result(step, params.result, result)
+        self._transfer_after(params, result)
+
+    def _transfer_after(self, params: ConnectParams, result: str) -> None:
+        dest = params.transfer_after_bridge
         if result == "connected" and dest is not None:
             # What a document written as JSON refers to is its own.
             dest = dest if dest.lstrip().startswith("{") else text_of(substitute(dest, self._call.scopes))
-            document, section = self._destination(dest, {})
-            raise _Transfer(document, section, {})
+            raise _Transfer(self._destination(dest, {}))
 
-    def _result(self, step: Step, result: ChoiceParams | list[Branch] | None, value: Any, frame: "_Frame") -> None:
+    def _result(self, step: Step, result: ChoiceParams | list[Branch] | None, value: Any) -> None:
         if isinstance(result, list):
-            self._cond(step, result, ("result",), frame)
+            self._cond(step, result, ("result",), value)
         elif result is not None:
-            value = value if result.variable is None else self._named(result.variable)
-            self._switch(step, value, result.case, ("result",), frame)
+            chosen = value if result.variable is None else self._named(result.variable)
+            self._switch(step, chosen, result.case, ("result",), value)
 
     def _named(self, variable: str) -> Any:
         """What a variable holds; where a reference stands for it, what that is: it is no name then."""
         scopes = self._call.scopes
         return substitute(variable, scopes) if refers(variable) else resolve(variable, scopes)
 
-    def _destination(self, dest: str, params: Mapping[str, Any]) -> tuple[Document, str]:
-        """The document and section ``dest`` names: a section of this one, a document written as JSON, or a URL that
-        gives one for ``params``."""
-        if dest in self._document.sections:
-            return self._document, dest
+    def _destination(self, dest: str, params: Mapping[str, Any]) -> Frame:
+        """What ``dest`` names: a section of this document, a document written as JSON, or a URL that gives one."""
+        document = self._frames[-1].document
+        if dest in document.sections:
+            return Frame(document, dest, params)
         if dest.lstrip().startswith("{"):
-            return read(dest.encode(errors="replace"), f"{self._document.name} (inline)"), "main"
+            return Frame(read(dest.encode(errors="replace"), f"{document.name} (inline)"), "main", params)
         if is_url(dest):
-            return fetched(self._call, dest, params), "main"
+            return Frame(fetched(self._call, dest, params), "main", params)
         raise DocumentError(
             "relay_script_method_parameter_invalid_value",
             f"dest = {shown(dest.strip())[:80]!r}: there is no such section",
         )
-
-
-class _Frame:
-    """A section being run: how often each of its jumps was taken."""
-
-    def __init__(self) -> None:
-        self.jumps: Counter[Place] = Counter()
 
 
 class _Jump(Exception):
@@ -289,7 +353,5 @@ class _Return(Exception):
 
 
 class _Transfer(Exception):
-    def __init__(self, document: Document, section: str, params: Mapping[str, Any]) -> None:
-        self.document = document
-        self.section = section
-        self.params = params
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame

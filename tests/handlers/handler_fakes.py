@@ -161,6 +161,9 @@ class FakeSession:
         else:
             self.variables.pop(name, None)
 
+    def hold(self, held: bool) -> None:
+        pass
+
     def _tell(self, verb: str, *arguments: object) -> wire.Event:
         if not self.live or self.left:
             raise self.gone()

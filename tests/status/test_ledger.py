@@ -87,6 +87,20 @@ def test_what_has_ended_does_not_end_again(ledger: Ledger) -> None:
     assert [callback.state for callback in ledger.outbox.listed()] == ["finished"]
 
 
+def test_a_state_is_told_once_until_another_comes(ledger: Ledger) -> None:
+    """A service that goes on with a recording cannot know whether the one before it had told."""
+    recording, paused = begun(), begun().model_copy(update={"state": State.PAUSED})
+    for one, pausing in (
+        (recording, None),
+        (recording, None),
+        (paused, PauseBehavior.SKIP),
+        (paused, PauseBehavior.SKIP),
+        (recording, None),
+    ):
+        ledger.tell(one, pausing)
+    assert [callback.state for callback in ledger.outbox.listed()] == ["recording", "paused", "recording"]
+
+
 def test_a_beginning_is_told_where_it_has_not_been(ledger: Ledger) -> None:
     first, second = begun(number=1), begun(number=2)
     ledger.tell(first)

@@ -128,6 +128,12 @@ class FakeRecordings:
         self.started[params.control_id] = params
         return self.url
 
+    def begun(self, control_id: str) -> str | None:
+        return None
+
+    def ended(self, control_id: str) -> tuple[Recording, str] | None:
+        return None
+
     def stop(self, control_id: str | None) -> bool:
         named = next(reversed(self.started), "") if control_id is None else control_id
         return self.started.pop(named, None) is not None

@@ -22,18 +22,30 @@ def handler(session: Session, args: str) -> None:
     session.speak("Please leave a message after the tone. Press pound when you are done.")
     for _ in range(TAKES):
         message = session.record(beep=True, terminators="#", end_silence_timeout=5, max_length=longest)
-        if message.succeeded:
-            session.setVariable("voicemail_result", "success")
-            session.setVariable("voicemail_url", message.url)
-            session.setVariable("voicemail_id", message.recording_id)
-            if not _wants_another(session, message):
-                break
+        _note(session, message)
+        if message.succeeded and not _wants_another(session, message):
+            break
         if not session.ready():
             return
         if not message.succeeded:
             session.speak("I have not heard anything. Please speak after the tone.")
     session.speak("Thank you. Good bye.")
     session.hangup()
+
+
+def resumed(session: Session, args: str) -> None:
+    """A service that was killed while the message was left has come back: the rest of it, without the menu."""
+    for recording in session.recordings():
+        _note(session, recording.wait())
+    session.speak("Thank you. Good bye.")
+    session.hangup()
+
+
+def _note(session: Session, message: RecordResult) -> None:
+    if message.succeeded:
+        session.setVariable("voicemail_result", "success")
+        session.setVariable("voicemail_url", message.url)
+        session.setVariable("voicemail_id", message.recording_id)
 
 
 def _wants_another(session: Session, message: RecordResult) -> bool:

@@ -95,5 +95,5 @@ def _send_digits(call: Call, given: SendDigitsParams) -> None:
 
 ANSWER = Method("answer", AnswerParams, _answer)
 HANGUP = Method("hangup", HangupParams, _hangup, short="reason")
-SLEEP = Method("sleep", SleepParams, _sleep, short="duration")
-SEND_DIGITS = Method("send_digits", SendDigitsParams, _send_digits)
+SLEEP = Method("sleep", SleepParams, _sleep, short="duration", waits=True)
+SEND_DIGITS = Method("send_digits", SendDigitsParams, _send_digits, waits=True)

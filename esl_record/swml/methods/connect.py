@@ -8,7 +8,7 @@ from typing import Any
 
 from esl_record.esl.session import Session
 from esl_record.recording.params import ParameterError
-from esl_record.swml.bridging import Bridging, Outcome, Party
+from esl_record.swml.bridging import Bridging, Outcome, Party, reason_of
 from esl_record.swml.call import Call
 from esl_record.swml.dialing import SPECIAL, Leg, Origin, Target, dial_string, display_name, filled, is_plain
 from esl_record.swml.methods.destinations import LONGEST, ConnectParams, Destination
@@ -59,6 +59,19 @@ def _connect(call: Call, given: ConnectParams) -> None:
         outcome = Outcome(False, reason)
     else:
         outcome = _bridged(call, given, groups, tell)
+    _publish(call, outcome)
+
+
+def _connect_again(call: Call, given: ConnectParams) -> None:
+    """The switch has dialled, and bridged to the end, without this service; unless it had not been told to yet."""
+    disposition = call.session.get_variable("originate_disposition")
+    if disposition is None:
+        _connect(call, given)
+    else:
+        _publish(call, Outcome(disposition == "SUCCESS", "" if disposition == "SUCCESS" else reason_of(disposition)))
+
+
+def _publish(call: Call, outcome: Outcome) -> None:
     call.publish(
         connect_result="connected" if outcome.connected else "failed",
         connect_failed_reason=outcome.reason,
@@ -176,5 +189,10 @@ def _whole(seconds: float) -> str:
 
 
 CONNECT = ConnectMethod(
-    "connect", ConnectParams, _connect, unread=frozenset({"result", "confirm", "transfer_after_bridge"})
+    "connect",
+    ConnectParams,
+    _connect,
+    unread=frozenset({"result", "confirm", "transfer_after_bridge"}),
+    waits=True,
+    again=_connect_again,
 )

@@ -38,6 +38,10 @@ class Method(Generic[P]):
     whole: bool = False
     unread: frozenset[str] = frozenset()
     """Parameters in which references are not replaced: what they hold is looked at when it is run."""
+    waits: bool = False
+    """Whether it takes time in which the service can die."""
+    again: Callable[[Call, P], None] | None = None
+    """What is done where an earlier run of the service was in it; without it, it is run once more."""
 
     def read(self, given: Any) -> P:
         """The parameters ``given``. Raises ParameterError that names method, parameter, value and what is allowed."""

@@ -119,4 +119,4 @@ def _play(call: Call, given: PlayParams) -> None:
         tell(state, {"state": state})
 
 
-PLAY = Method("play", PlayParams, _play, short="url")
+PLAY = Method("play", PlayParams, _play, short="url", waits=True)

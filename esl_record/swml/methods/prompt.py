@@ -107,4 +107,4 @@ def _tell_deaf() -> None:
     log.warning("prompt: speech is asked for besides digits, and none is recognised here: digits alone are collected")
 
 
-PROMPT = Method("prompt", PromptParams, _prompt)
+PROMPT = Method("prompt", PromptParams, _prompt, waits=True)

@@ -3,6 +3,7 @@
 from esl_record.errors import DocumentError
 from esl_record.recording.machine import State
 from esl_record.recording.params import Direction, RecordParams, Seconds
+from esl_record.recording.recording import Recording
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method, Parameters
 
@@ -32,7 +33,18 @@ def _record(call: Call, given: RecordParams) -> None:
     Raises CallGone after a recording the caller ended by hanging up, DocumentError where not a sample could be
     recorded of a call that lives.
     """
-    recording, url = call.recordings.record(given)
+    _recorded(call, *call.recordings.record(given))
+
+
+def _record_again(call: Call, given: RecordParams) -> None:
+    ended = call.recordings.ended(given.control_id)
+    if ended is None:
+        _record(call, given)
+    else:
+        _recorded(call, *ended)
+
+
+def _recorded(call: Call, recording: Recording, url: str) -> None:
     call.publish(
         record_url=url,
         record_result="success" if recording.succeeded else "failed",
@@ -44,7 +56,15 @@ def _record(call: Call, given: RecordParams) -> None:
 
 
 def _record_call(call: Call, given: RecordCallParams) -> None:
-    url = call.recordings.start(given)
+    _started(call, given, call.recordings.start(given))
+
+
+def _record_call_again(call: Call, given: RecordCallParams) -> None:
+    url = call.recordings.begun(given.control_id)
+    _started(call, given, call.recordings.start(given) if url is None else url)
+
+
+def _started(call: Call, given: RecordCallParams, url: str) -> None:
     call.publish(
         record_control_id=given.control_id,
         record_call_url=url,
@@ -57,6 +77,6 @@ def _stop_record_call(call: Call, given: StopRecordCallParams) -> None:
     call.publish(stop_record_call_result="success" if stopped else "failed")
 
 
-RECORD = Method("record", ForegroundParams, _record)
-RECORD_CALL = Method("record_call", RecordCallParams, _record_call)
-STOP_RECORD_CALL = Method("stop_record_call", StopRecordCallParams, _stop_record_call)
+RECORD = Method("record", ForegroundParams, _record, waits=True, again=_record_again)
+RECORD_CALL = Method("record_call", RecordCallParams, _record_call, waits=True, again=_record_call_again)
+STOP_RECORD_CALL = Method("stop_record_call", StopRecordCallParams, _stop_record_call, waits=True)

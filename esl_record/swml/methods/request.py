@@ -132,4 +132,4 @@ def _saved(body: bytes) -> Any:
     return tree if isinstance(tree, dict | list) else None
 
 
-REQUEST = Method("request", RequestParams, _request)
+REQUEST = Method("request", RequestParams, _request, waits=True)

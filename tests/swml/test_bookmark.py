@@ -1,0 +1,282 @@
+"""A document that goes on in another run of the service, from any step at which the first one may have died."""
+
+import os
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+import yaml
+from test_calls import FakeRecordings, FakeSession, no_recorder
+
+from esl_record.errors import CallGone, DocumentError
+from esl_record.esl.session import Session
+from esl_record.esl.wire import Event
+from esl_record.recording.machine import State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import Party, Recording
+from esl_record.swml.bookmark import Bookmark, Text
+from esl_record.swml.bookmarks import MOST, Bookmarks
+from esl_record.swml.call import Call
+from esl_record.swml.document import SIZE_LIMIT, Document, parse
+from esl_record.swml.runner import STEPS, go_on, run
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Told(FakeSession):
+    """A caller who never hangs up; the switch dials as ``disposition`` says."""
+
+    def __init__(self, log: list[Any], disposition: str | None = None) -> None:
+        super().__init__(answered=True)
+        self.verbs = log
+        self.disposition = disposition
+
+    def execute(self, application: str, argument: str = "", *, timeout: float = 0) -> Event:
+        raise self.gone()
+
+    def listen(self, listener: object) -> Callable[[], None]:
+        return lambda: None
+
+    def get_variable(self, name: str) -> str | None:
+        return self.disposition if name == "originate_disposition" else None
+
+
+class ToldRecordings(FakeRecordings):
+    """Every recording is finished; the one an earlier run has begun is ``known`` by its control id."""
+
+    def __init__(self, log: list[Any], known: str = "") -> None:
+        super().__init__(no_recorder)
+        self.log = log
+        self.known = known
+        self.record = self._record
+
+    def start(self, params: RecordParams) -> str:
+        self.log.append(("record_call", params.control_id))
+        return self.url
+
+    def stop(self, control_id: str | None) -> bool:
+        self.log.append(("stop", control_id))
+        return True
+
+    def begun(self, control_id: str) -> str | None:
+        if control_id != self.known:
+            return None
+        self.log.append(("record_call", control_id))
+        return self.url
+
+    def ended(self, control_id: str) -> tuple[Recording, str] | None:
+        return self._of(control_id) if control_id == self.known else None
+
+    def _record(self, params: RecordParams) -> tuple[Recording, str]:
+        return self._of(params.control_id)
+
+    def _of(self, control_id: str) -> tuple[Recording, str]:
+        self.log.append(("record", control_id))
+        begun = Recording.begun("8d1c", Party(call_id="3f5b"), RecordParams(control_id=control_id), 1.7e9)
+        return begun.model_copy(update={"state": State.FINISHED}), f"http://x/{control_id}.wav"
+
+
+def outcome(call: Call, what: Document | Bookmark) -> str:
+    try:
+        if isinstance(what, Bookmark):
+            go_on(what, call)
+        else:
+            run(what, call)
+    except DocumentError as error:
+        return error.code
+    except CallGone:
+        return "gone"
+    return ""
+
+
+# ---- documents by chance: what takes time, and all that steers
+
+
+def leaf(chance: Random) -> Any:
+    """A step that leaves a trace of its own."""
+    number = chance.randrange(10)
+    return chance.choice(
+        [
+            {"play": f"silence:{number + 1}"},
+            {"sleep": number + 1},
+            {"record": {"control_id": f"r{number}"}},
+            {"record": {}},
+            {"record_call": {"control_id": f"c{number}"}},
+            "stop_record_call",
+            {"set": {"n": "${n + 1}", f"v{number}": "${n}"}},
+            {"play": "say:${n} ${vars.record_url} ${params.p}"},
+        ]
+    )
+
+
+def steering(chance: Random, depth: int, below: list[str]) -> Any:
+    """A step that chooses among others, or sends to one of the sections ``below``."""
+
+    def inner() -> list[Any]:
+        return steps(chance, depth - 1, below)
+
+    branches = [{"when": f"n % 3 > {chance.randrange(2)}", "then": inner()}, {"else": inner()}]
+    cases = {"case": {"0": inner(), "1": inner()}, "default": inner()}
+    kinds: list[Any] = [{"cond": branches}, {"switch": {"variable": "n", **cases}}]
+    if below:
+        called: dict[str, Any] = {"dest": chance.choice(below), "params": {"p": "${n}"}}
+        if chance.random() < 0.5:
+            called["on_return"] = inner()
+        if chance.random() < 0.7:
+            called["result"] = chance.choice([branches, cases])
+        kinds += [{"execute": called}] * 3 + [{"transfer": chance.choice(below)}]
+    return chance.choice(kinds)
+
+
+def steps(chance: Random, depth: int, below: list[str]) -> list[Any]:
+    most = chance.randrange(1, 4)
+    return [steering(chance, depth, below) if depth and chance.random() < 0.6 else leaf(chance) for _ in range(most)]
+
+
+def section(chance: Random, below: list[str]) -> list[Any]:
+    """In half of them there is a loop around it all, whose count is part of the place."""
+    inner = steps(chance, 2, below)
+    if below == [] and chance.random() < 0.7:
+        inner.append({"return": "${n % 3}"})
+    if chance.random() < 0.5:
+        return inner
+    return [{"label": "again"}, *inner, {"goto": {"label": "again", "max": 2}}]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_it_does_what_it_would_have_done(seed: int) -> None:
+    chance = Random(seed)
+    main = [{"set": {"n": chance.randrange(3)}}, {"record": {"control_id": "first"}}, *section(chance, ["a", "b"])]
+    document = document_of({"main": main, "a": section(chance, ["b"]), "b": section(chance, [])})
+    log: list[Any] = []
+    marks: list[tuple[int, str]] = []
+    call = Call(
+        cast(Session, Told(log)),
+        ToldRecordings(log),
+        note=lambda mark: marks.append((len(log), mark.model_dump_json())),
+    )
+    ended = outcome(call, document)
+    for done, written in chance.sample(marks, min(len(marks), 8)):
+        mark = Bookmark.model_validate_json(written)
+        # The recording of the step had not begun, or had.
+        for there in ("", mark.control_id):
+            again: list[Any] = []
+            later = Call(cast(Session, Told(again)), ToldRecordings(again, there))
+            assert outcome(later, mark) == ended
+            assert named(again) == named(log[done:])
+            assert later.vars.keys() == call.vars.keys()
+
+
+def named(log: list[Any]) -> list[Any]:
+    """Without the control ids nobody has chosen."""
+    return [tuple(UUID.sub("*", str(part)) for part in entry) for entry in log]
+
+
+def document_of(sections: dict[str, list[Any]]) -> Document:
+    return parse(yaml.safe_dump({"version": "1.0.0", "sections": deepcopy(sections)}), "chance")
+
+
+# ---- single steps
+
+
+def resumed(steps: str, *, disposition: str | None = None, at: int) -> tuple[list[Any], dict[str, Any]]:
+    """What is done, and the variables, of a run that finds the place of the last step that waits."""
+    log: list[Any] = []
+    marks: list[Bookmark] = []
+    document = parse(f"version: 1.0.0\nsections: {{main: {steps}}}", "greeting")
+    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), note=marks.append), document)
+    again: list[Any] = []
+    later = Call(cast(Session, Told(again, disposition)), ToldRecordings(again, marks[at].control_id))
+    outcome(later, marks[at])
+    return again, later.vars
+
+
+def test_what_a_recording_came_to_is_published_by_the_run_that_sees_its_end() -> None:
+    did, variables = resumed("[{record: {control_id: r}}, {play: 'say:${vars.record_url}'}]", at=0)
+    assert did == [("record", "r"), ("speak", "http://x/r.wav"), ("hangup", "NORMAL_CLEARING")]
+    assert variables["record_result"] == "success"
+
+
+def test_a_background_recording_is_not_begun_twice() -> None:
+    did, variables = resumed("[{record_call: {control_id: c}}, {play: 'silence:1'}]", at=0)
+    assert did[0] == ("record_call", "c")
+    assert (variables["record_control_id"], variables["record_call_result"]) == ("c", "success")
+
+
+CONNECT = """[{record: {control_id: r}}, {connect: {to: 'sip:ann@example.com', transfer_after_bridge: main,
+    result: {case: {connected: [{play: 'say:good bye'}, hangup], failed: [{play: 'say:nobody'}, hangup]}}}}]"""
+
+
+@pytest.mark.parametrize(
+    ("disposition", "said", "result", "reason"),
+    [("SUCCESS", "good bye", "connected", ""), ("USER_BUSY", "nobody", "failed", "busy")],
+)
+def test_a_bridge_has_ended_without_the_service(disposition: str, said: str, result: str, reason: str) -> None:
+    did, variables = resumed(CONNECT, disposition=disposition, at=1)
+    assert did == [("speak", said), ("hangup", "NORMAL_CLEARING")]
+    assert (variables["connect_result"], variables["connect_failed_reason"]) == (result, reason)
+
+
+def test_nothing_is_noted_before_the_first_recording() -> None:
+    marks: list[Bookmark] = []
+    log: list[Any] = []
+    document = parse("version: 1.0.0\nsections: {main: [{play: 'silence:1'}, {sleep: 5}]}", "greeting")
+    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), note=marks.append), document)
+    assert marks == []
+
+
+def test_the_steps_before_count_towards_the_most_there_may_be() -> None:
+    log: list[Any] = []
+    marks: list[Bookmark] = []
+    document = parse("version: 1.0.0\nsections: {main: [{record: {}}, {sleep: 5}]}", "greeting")
+    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), note=marks.append), document)
+    last = marks[-1].model_copy(update={"steps": STEPS})
+    again: list[Any] = []
+    assert (
+        outcome(Call(cast(Session, Told(again)), ToldRecordings(again)), last) == "relay_script_method_execute_failed"
+    )
+    assert again == []
+
+
+# ---- kept
+
+
+def test_a_bookmark_is_there_for_the_next_run_until_its_call_has_ended(tmp_path: Path) -> None:
+    mark = Bookmark(texts=[], levels=[], vars={"n": 1}, control_id="r", steps=1, transfers=0)
+    first = Bookmarks(tmp_path / "calls")
+    first.put("3f5b", mark)
+    first.put("../evil", mark)
+    (tmp_path / "calls" / "77.json").write_text("{torn")
+    (tmp_path / "calls" / "78.json.part").write_text("{torn")
+    second = Bookmarks(tmp_path / "calls")
+    assert second.get("3f5b") is None
+    second.find()
+    found = second.get("3f5b")
+    assert found is not None
+    assert (found.vars, found.control_id) == ({"n": 1}, "r")
+    assert second.get("77") is None
+    second.drop("3f5b")
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["77.json"]
+
+
+def test_a_bookmark_of_last_week_is_taken_away(tmp_path: Path) -> None:
+    kept = Bookmarks(tmp_path)
+    kept.put("3f5b", Bookmark(texts=[], levels=[], vars={}, control_id="", steps=0, transfers=0))
+    os.utime(tmp_path / "3f5b.json", (0, 0))
+    kept.find()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_document_that_never_rests_is_not_written_down_for_ever(tmp_path: Path) -> None:
+    kept = Bookmarks(tmp_path)
+    mark = Bookmark(
+        texts=[Text(name="large", text="#" * SIZE_LIMIT)], levels=[], vars={}, control_id="", steps=0, transfers=0
+    )
+    for _ in range(MOST // SIZE_LIMIT + 2):
+        kept.put("3f5b", mark)
+    assert list(tmp_path.iterdir()) == []
+    assert kept.get("3f5b") is None
