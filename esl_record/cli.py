@@ -1,6 +1,7 @@
 """The command line: reads the arguments and calls what they ask for."""
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -22,6 +23,9 @@ from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from esl_record.status.ledger import Ledger
     from esl_record.status.outbox import Callback
 
@@ -30,6 +34,7 @@ _ENDLESS = 10_000
 _SERVE = tuple(Settings.model_fields)
 _SWITCH = ("event_socket", "event_socket_password")
 _PLACES = ("data_dir", "spool_dir")
+_KEYS = ("encryption_key", "encryption_key_command")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "recover",
         _recover,
-        (*_PLACES, "database", "node_id", "public_url", "stall_timeout"),
+        (*_PLACES, "database", "node_id", "public_url", "stall_timeout", *_KEYS),
         "complete what a killed service left, without starting one",
     )
     recover.add_argument("--rebuild", action="store_true", help="make the catalog anew from the recordings directory")
@@ -120,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     callbacks.add_argument("--limit", type=int, default=100, metavar="N", help="list: the newest (100)")
     callbacks.add_argument("--json", action="store_true", help="as JSON")
 
-    hear = _command(commands, "vad", _vad, (), "what would a live call have done with this audio")
+    hear = _command(commands, "vad", _vad, _KEYS, "what would a live call have done with this audio")
     hear.add_argument("file", type=Path, metavar="FILE", help="an audio file; its channels are mixed to one")
     hear.add_argument("--plot", type=Path, metavar="PNG", help="draw waveform, spectrogram, score and decision")
     hear.add_argument("--json", action="store_true", help="as JSON")
@@ -183,14 +188,13 @@ def _doctor(_: argparse.Namespace, settings: Settings) -> int:
     return examine(settings, Console())
 
 
-def _vad(options: argparse.Namespace, _: Settings) -> int:
-    from esl_record.audio import sound
+def _vad(options: argparse.Namespace, settings: Settings) -> int:
     from esl_record.recording.replay import replay
 
     names = ("input_sensitivity", "initial_timeout", "end_silence_timeout", "max_length")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     params = RecordParams.of("vad", given)
-    samples, rate = sound.read(options.file)
+    samples, rate = _sound(options.file, settings)
     try:
         result = replay(samples, rate, params)
     except ValueError as error:
@@ -222,6 +226,21 @@ def _vad(options: argparse.Namespace, _: Settings) -> int:
         f"a live recording would have ended after {result.stopped:.2f} s: {end.state.value}, {end.reason.value}"
     )
     return 0
+
+
+def _sound(path: Path, settings: Settings) -> "tuple[NDArray[np.int16], int]":
+    """The samples of ``path`` and their rate, also where it is encrypted."""
+    from esl_record.audio import sound
+    from esl_record.recording.vault import SUFFIX, Vault
+
+    if path.suffix != SUFFIX:
+        return sound.read(path)
+    vault = Vault.of(settings.encryption_key, settings.encryption_key_command)
+    try:
+        with vault.open(path) as audio:
+            return sound.read(path, io.BytesIO(audio.read(audio.size, 0)))
+    except OSError as error:
+        raise EslRecordError(str(error)) from error
 
 
 def _check(options: argparse.Namespace, _: Settings) -> int:

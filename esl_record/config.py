@@ -21,6 +21,7 @@ from pydantic_settings import (
 from esl_record import yamltree
 from esl_record.audio.facts import Quality
 from esl_record.errors import ConfigError
+from esl_record.recording.vault import identity
 
 PREFIX = "ESL_RECORD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -29,6 +30,7 @@ SECRET_BYTES = 24
 """Of a webhook secret, at least; what the Standard Webhooks specification recommends."""
 
 _KEPT_SECRET = {"event_socket_password", "api_token", "webhook_secrets", "signing_key", "database"}
+_KEPT_SECRET |= {"encryption_key", "encryption_key_command"}
 
 
 def parse_address(value: object) -> object:
@@ -113,6 +115,7 @@ def check_spool(folder: Path) -> None:
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_items)]
 Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
+EncryptionKeys = Annotated[list[Annotated[str, AfterValidator(identity)]], NoDecode, BeforeValidator(_items)]
 Lasting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -170,6 +173,12 @@ class Settings(BaseSettings):
     mp4_bit_rate: Lasting = Field(
         0.0, le=320, description="kbit/s for each channel of an mp4; 0 = 24 at 8 kHz, 48 at 16 kHz, 64 above"
     )
+    encryption_key: EncryptionKeys = Field(
+        [],
+        description="AGE-SECRET-KEY-1... that recordings are encrypted to; further ones, separated by commas, only "
+        "open what was encrypted to them",
+    )
+    encryption_key_command: str = Field("", description="command that writes it, instead; run once, without a shell")
     http: Address = Field(("127.0.0.1", 8088), description="host:port for downloads and the REST API")
     public_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "", description="how others reach that, such as https://pbx.example.com; without it http://<http>"
@@ -195,6 +204,11 @@ class Settings(BaseSettings):
         5.0, description="s until a failed callback's second attempt; every further wait is twice as long, up to 4 h"
     )
     callbacks_kept: Positive = Field(30 * 86400.0, description="how long delivered callbacks stay to be looked at")
+    disk_floor: int = Field(
+        500_000_000,
+        ge=0,
+        description="bytes that must be free where recordings and spool lie for a new recording to be begun; 0 = any",
+    )
     keep_age: Lasting = Field(0.0, description="how long recordings are kept; 0 = for ever")
     keep_size: int = Field(0, ge=0, description="bytes of recordings that are kept, the newest; 0 = all")
     keep_untold: bool = Field(
@@ -212,6 +226,8 @@ class Settings(BaseSettings):
     def _whole_credentials(self) -> Self:
         if bool(self.project_id) != bool(self.api_token):
             raise ValueError("project_id and api_token are wanted both, or neither")
+        if self.encryption_key and self.encryption_key_command:
+            raise ValueError("encryption_key or encryption_key_command is wanted, not both")
         if self.database and (self.keep_age or self.keep_size):
             raise ValueError("keep_age and keep_size are for a catalog of one's own: others may have rows in database")
         return self

@@ -15,6 +15,7 @@ from esl_record.lock import held
 from esl_record.recording.quarantine import FOLDER, Quarantine, clear, torn, unreadable
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.storage import Storage
+from esl_record.recording.vault import Vault
 from esl_record.service import CATALOG, open_ledger
 from esl_record.status.ledger import Ledger
 
@@ -23,7 +24,8 @@ _PAUSE = 0.2
 
 def recover(settings: Settings, console: Console, *, rebuild: bool) -> int:
     """Gives the exit status: 1 where something is left. Raises ConfigError while a service runs, DatabaseError."""
-    storage = Storage(settings.data_dir, settings.spool_dir, settings.quality)
+    vault = Vault.of(settings.encryption_key, settings.encryption_key_command)
+    storage = Storage(settings.data_dir, settings.spool_dir, settings.quality, vault)
     if not storage.recordings.is_dir():
         raise ConfigError(f"setting data_dir = {settings.data_dir}: no recordings are there")
     storage.prepare()

@@ -39,13 +39,17 @@ from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.retention import expired
+from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
-from esl_record.returning import ask_back, go_on, was_asked_back
+from esl_record.recording.vault import Vault
+from esl_record.returning import LOOK, Returning, go_on, let_go, was_asked_back
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.receiver import shown
 from esl_record.status.sender import Sender
 from esl_record.swml import javascript, runner
+from esl_record.swml.bookmark import Bookmark
+from esl_record.swml.bookmarks import Bookmarks
 from esl_record.swml.call import Call
 from esl_record.swml.copies import Copies
 from esl_record.swml.document import is_url
@@ -62,6 +66,9 @@ T = TypeVar("T")
 CATALOG = "catalog.sqlite"
 """In the data directory, unless the setting ``database`` says otherwise."""
 
+BOOKMARKS = "calls"
+"""In the data directory: where live calls are in their documents."""
+
 COPIES = "documents-cache"
 """In the data directory: what servers of documents gave last."""
 
@@ -75,8 +82,11 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.storage = Storage(settings.data_dir, settings.spool_dir, settings.quality)
+        vault = Vault.of(settings.encryption_key, settings.encryption_key_command)
+        self.storage = Storage(settings.data_dir, settings.spool_dir, settings.quality, vault)
         self._encodings = Encodings(self.storage)
+        folders = (self.storage.spool_dir, self.storage.recordings)
+        self._room = Room(folders, settings.disk_floor)
         self.calls = LiveCalls()
         self.metrics = Metrics()
         self.finished: Recording | None = None
@@ -84,7 +94,10 @@ class Service:
         self._engine = Engine()
         self._library = Library(settings.documents)
         self._handlers = Handlers(settings.handlers)
+        self._bookmarks = Bookmarks(settings.data_dir / BOOKMARKS)
         self._draining = False
+        self._asked = Flag()
+        """Set once it is known which calls of an earlier run live."""
         self._ending = ExitStack()
         """What ``stop`` has to end, the last begun first."""
         self._server = Server(
@@ -119,7 +132,7 @@ class Service:
         self._links = Links(settings.public_url, self._key(keys.link_key, "link.key"), settings.link_lifetime)
         self.ledger = open_ledger(settings, self.storage, self._links.download)
         self._ending.callback(self.ledger.close)
-        self._health = Health(self.storage, self.ledger, self.calls, self.metrics, self._is_full)
+        self._health = Health(self.storage, self.ledger, self.calls, self.metrics, self._room, self._is_full)
         secrets = settings.webhook_secrets or [self._key(keys.webhook_secret, "webhook.secret", webhook_secret)]
         sender = Sender(
             self.ledger.outbox,
@@ -147,6 +160,9 @@ class Service:
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
         clear(Quarantine(settings.data_dir / QUARANTINE), lambda: torn(self.storage))
         self._recovery.find()
+        self._room.on_room = self._recovery.hurry
+        self._room.look()
+        self._bookmarks.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
         self._http = self._serve_http()
@@ -157,8 +173,8 @@ class Service:
         sender.start()
         self._ending.callback(sender.stop)
         # The first expression of a process takes seconds to get ready for.
-        beside = (self._tick, self._recover, self._prune, self.metrics.watch_hub, javascript.prepare)
-        tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run)]
+        beside = (self._tick, self._recover, self._prune, self._room.watch, self.metrics.watch_hub, javascript.prepare)
+        tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run, self._ask_back)]
         self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
         log.info("http on %s, downloads from %s", _shown(self.http_address), self._links.base_url)
@@ -217,26 +233,44 @@ class Service:
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
         live = LiveCall(session, party, self._recorder, self._ended)
+        mark = self._bookmarks.get(session.uuid)
         recordings = CallRecordings(
-            live, self._links.download, lambda: self._draining, patience=self.settings.command_timeout
+            live,
+            self._links.download,
+            lambda: self._draining,
+            patience=self.settings.command_timeout,
+            begun=lambda control_id: self.ledger.begun(session.uuid, control_id, mark.at if mark else 0.0),
         )
+
+        def note(place: Bookmark) -> None:
+            live.stays = self._bookmarks.put(session.uuid, place)
+
+        call = Call(session, recordings, site=self._site, note=note)
         self.calls.add(live)
         try:
-            left = self._recovery.claim(session.uuid)
-            if left or was_asked_back(session):
-                go_on(live, left, self._recovery.add)
+            left = go_on(live, self._recovery.claim(session.uuid), self._recovery.add)
+            if mark is not None:
+                runner.go_on(mark, call)
+            elif left or was_asked_back(session):
+                if called is not None and (resumed := self._handlers.resumed(called.module)) is not None:
+                    run(resumed, called, session, recordings, self.storage.audio_path)
+                    live.end(_LAST_RECORDINGS)
+                for recorder in left:
+                    live.wait(recorder)
+                let_go(session)
             elif called is not None:
                 run(self._handlers.load(called.module), called, session, recordings, self.storage.audio_path)
             else:
-                runner.start(name, self._library, Call(session, recordings, site=self._site))
+                runner.start(name, self._library, call)
         except DocumentError as error:
             log.error("%s: %s; the dialplan goes on", session.label, error)
             # While they can still be stopped: a call that has been handed back is not told anything any more.
             live.end(_LAST_RECORDINGS)
-            session.release([("script_error", error.code)])
+            let_go(session, [("script_error", error.code)])
         finally:
             live.end(_LAST_RECORDINGS)
             self.calls.remove(live)
+            self._bookmarks.drop(session.uuid)
 
     def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
         return Recorder(
@@ -247,6 +281,7 @@ class Service:
             params,
             self.ledger.tell,
             self._encodings,
+            self._room,
             left=left,
             stall_timeout=self.settings.stall_timeout,
         )
@@ -276,13 +311,30 @@ class Service:
             self.metrics.tick.observe(took)
             gevent.sleep(max(0.0, self.settings.tick - took))
 
-    def _recover(self) -> None:
-        """Has calls that outlived an earlier run come back, and completes what else was left."""
+    def _ask_back(self) -> None:
+        """Has calls that outlived an earlier run come back, each as soon as it waits."""
+        settings = self.settings
+        returning = Returning(
+            settings.event_socket,
+            settings.event_socket_password,
+            self.address,
+            lambda call_id: self.calls.get(call_id) is not None,
+        )
         if waiting := self._recovery.waiting():
-            settings = self.settings
-            asked = ask_back(waiting, settings.event_socket, settings.event_socket_password, self.address)
-            self._recovery.expect(asked)
-            log.info("%d calls of an earlier run are recorded still, %d are asked back", len(waiting), len(asked))
+            log.info("%d calls of an earlier run have left recordings", len(waiting))
+        while waiting := self._recovery.waiting() | self._bookmarks.waiting():
+            look = returning.look(waiting)
+            self._recovery.expect(look.live)
+            self._recovery.give_up(look.ended)
+            self._asked.set()
+            for call_id in look.ended - self._recovery.waiting():
+                self._bookmarks.drop(call_id)
+            gevent.sleep(LOOK)
+        self._asked.set()
+
+    def _recover(self) -> None:
+        """Completes what was left and no call comes back to."""
+        self._asked.wait()
         while True:
             for recording in self._recovery.run():
                 self.metrics.has_ended(recording)

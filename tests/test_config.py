@@ -36,6 +36,8 @@ DEFAULTS: Mapping[str, object] = {
     "wav_samples": "pcm_16",
     "mp3_bit_rate": 0.0,
     "mp4_bit_rate": 0.0,
+    "encryption_key": [],
+    "encryption_key_command": "",
     "http": ("127.0.0.1", 8088),
     "public_url": "",
     "link_lifetime": 7 * 86400.0,
@@ -49,6 +51,7 @@ DEFAULTS: Mapping[str, object] = {
     "callback_networks": [],
     "callback_retry": 5.0,
     "callbacks_kept": 30 * 86400.0,
+    "disk_floor": 500_000_000,
     "keep_age": 0.0,
     "keep_size": 0,
     "keep_untold": True,
@@ -68,6 +71,7 @@ class Good:
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(24))).decode()}"
 OTHER = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
+KEYS = [f"AGE-SECRET-KEY-1{digit * 58}" for digit in "QP"]
 
 GOOD = {
     "data_dir": Good(("/f", Path("/f")), ("/e", Path("/e")), ("rel/ative", Path("rel/ative"))),
@@ -102,6 +106,8 @@ GOOD = {
     "wav_samples": Good(("ulaw", "ulaw"), ("alaw", "alaw"), ("ulaw", "ulaw")),
     "mp3_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
     "mp4_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
+    "encryption_key": Good((f"[{KEYS[0]}, {KEYS[1]}]", KEYS), (f" {', '.join(KEYS)},", KEYS), (KEYS[1], KEYS[1:])),
+    "encryption_key_command": Good(("f f", "f f"), ("e e", "e e"), ("g g", "g g")),
     "http": Good(("0.0.0.0:80", ("0.0.0.0", 80)), ("[::]:8088", ("::", 8088)), ("h:0", ("h", 0))),
     "public_url": Good(
         ("http://f", "http://f"),
@@ -119,6 +125,7 @@ GOOD = {
     "callback_networks": Good(("[10.0.0.0/8]", ["10.0.0.0/8"]), ("10.1.2.3", ["10.1.2.3/32"]), ("::1", ["::1/128"])),
     "callback_retry": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "callbacks_kept": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
+    "disk_floor": Good(("0", 0), ("20", 20), ("1000000000000", 10**12)),
     "keep_age": Good(("0", 0.0), ("0.5", 0.5), ("1e9", 1e9)),
     "keep_size": Good(("0", 0), ("20", 20), ("1000000000000", 10**12)),
     "keep_untold": Good(("false", False), ("False", False), ("no", False)),
@@ -142,6 +149,7 @@ BAD = {
     "dial_number": ["{number}", "sofia/{address}", "a/{number}|b/{number}", "{a=b}x/{number}"],
     "dial_sip": ["{address}", "sofia/{number}", "a/{address},b/{address}", "<a=b>x/{address}"],
     "voices": ["flite", "=flite|kal", "en-US=slt", "en-US=flite|", "en-US=flite|a b"],
+    "disk_floor": ["-1", "1.5", "much"],
     "keep_age": ["-0.1", "nan", "inf", "soon"],
     "keep_size": ["-1", "1.5", "much"],
     "keep_untold": ["perhaps", "2", ""],
@@ -152,6 +160,7 @@ BAD = {
     "wav_samples": ["pcm_24", "PCM_16", "", "mp3"],
     "mp3_bit_rate": ["-1", "321", "nan", "inf", "best"],
     "mp4_bit_rate": ["-1", "321", "nan", "inf", "best"],
+    "encryption_key": ["secret", KEYS[0][:-1], KEYS[0] + "Q", KEYS[0].lower(), KEYS[0][:-1] + "B", "age1" + "q" * 58],
     "http": ["8088", "h:65536", "http://h:80"],
     "public_url": ["pbx.example.com", "ftp://h", "http://", "http://h/?a=b", "http://h/#a", "//h"],
     "link_lifetime": ["0", "-1", "nan", "inf", "week"],
@@ -171,6 +180,7 @@ ANY = {
     "documents",
     "event_socket_password",
     "database",
+    "encryption_key_command",
 } | {
     "project_id",
     "api_token",
@@ -206,7 +216,8 @@ def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
 
 def names_value(message: str, name: str, value: str) -> bool:
     """Whether ``message`` shows the value, or of a secret not even that."""
-    return f"{name} = *** (" in message if name == "webhook_secrets" else value in message
+    secret = name in ("webhook_secrets", "encryption_key")
+    return f"{name} = *** (" in message if secret else value in message
 
 
 def test_every_setting_is_tested_here() -> None:
@@ -371,6 +382,11 @@ def test_half_of_the_credentials_is_refused(given: str) -> None:
     assert refusal({given: "secret"}) == "settings: project_id and api_token are wanted both, or neither"
     whole = load({"project_id": "p", "api_token": "t"})
     assert (whole.project_id, whole.api_token) == ("p", "t")
+
+
+def test_two_ways_to_a_key_are_refused() -> None:
+    message = refusal({"encryption_key": KEYS[0], "encryption_key_command": "secret"})
+    assert message == "settings: encryption_key or encryption_key_command is wanted, not both"
 
 
 BAD_VALUES = [(name, value) for name, values in BAD.items() for value in values]

@@ -1,11 +1,13 @@
 """The recover command: what was left is completed without a service, and a lost catalog made anew."""
 
+import hashlib
 import json
 import os
 import time
 from contextlib import closing
 from pathlib import Path
 
+import pyrage
 import pytest
 
 from esl_record.cli import main
@@ -70,6 +72,26 @@ def test_what_was_left_is_completed_and_will_be_told_of(storage: Storage, capsys
         assert [event.state for event in events] == ["recording", "finished"]
         assert events[-1].body["params"]["url"].startswith(LINK)
     assert list(storage.spool_dir.iterdir()) == []
+
+
+def test_with_a_key_it_is_encrypted(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = pyrage.x25519.Identity.generate()
+    left(storage, 1)
+    assert recover(storage, "--encryption-key-command", "false") == 2
+    assert "false ended with status 1" in capsys.readouterr().err
+    monkeypatch.setenv("ESL_RECORD_ENCRYPTION_KEY", str(key))
+    assert recover(storage, "--rebuild") == 0
+    ((path, done),) = storage.filed()
+    assert sorted(one.name for one in path.parent.iterdir()) == [path.name, f"{path.stem}.wav.age"]
+    audio = pyrage.decrypt(path.with_name(done.file).read_bytes(), [key])
+    assert (len(audio), hashlib.sha256(audio).hexdigest()) == (done.size, done.sha256)
+    # Without it all that is asked is what is known.
+    monkeypatch.delenv("ESL_RECORD_ENCRYPTION_KEY")
+    capsys.readouterr()
+    assert main(["recordings", "--data-dir", str(storage.recordings.parent), "show", done.recording_id]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(path.with_name(done.file))
 
 
 def test_beside_a_service_it_does_nothing(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyrage
 import pytest
 import soundfile
 from numpy.typing import NDArray
@@ -37,6 +38,24 @@ def test_it_tells_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert told["stopped"] == pytest.approx(5.0, abs=0.3)
     assert len(told["speech"]) == 1
     assert told["parameters"]["input_sensitivity"] == 50.0
+
+
+def test_it_hears_what_is_encrypted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = (pyrage.x25519.Identity.generate() for _ in range(2))
+    plain = written(tmp_path, SPOKEN)
+    path = tmp_path / "call.wav.age"
+    path.write_bytes(pyrage.encrypt(plain.read_bytes(), [key.to_public()]))
+    assert main(["vad", str(plain), "--json"]) == 0
+    heard = json.loads(capsys.readouterr().out)
+    assert main(["vad", str(path), "--json", "--encryption-key-command", f"echo {key}"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**heard, "file": str(path)}
+    assert main(["vad", str(path)]) == 1
+    assert "no encryption_key is set" in capsys.readouterr().err
+    monkeypatch.setenv("ESL_RECORD_ENCRYPTION_KEY", str(other))
+    assert main(["vad", str(path)]) == 1
+    assert "another key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

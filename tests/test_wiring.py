@@ -55,6 +55,7 @@ def make(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Callable[
             "callback_retry": 0.05,
             "tick": 0.1 / SPEED,
             "capacity": 10,
+            "disk_floor": 0,
             **named,
         }
         services.append(Service(Settings(**given)))
@@ -398,10 +399,44 @@ def test_figures_and_readiness_are_served(make: Make, switch: Switch) -> None:
     assert 'esl_record_recordings_ended_total{end_reason="hangup",state="finished"} 1.0' in told
     assert "esl_record_calls 0.0" in told
     assert "esl_record_accept_seconds_count 1.0" in told
-    service.storage.spool_dir.rmdir()
+    assert "esl_record_refusing 0.0" in told
+
+
+def test_below_the_floor_no_recording_is_begun(make: Make, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
+    service = make(disk_floor=10**18)
+    service.start()
+    (told,) = (record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
+    refusal = told.removeprefix("no recording is begun any more: ").split(";")[0]
+    assert refusal.startswith(f"{service.storage.spool_dir} has ")
+    assert refusal.endswith(f" bytes free, fewer than disk_floor = {10**18}")
+    assert "set disk_floor lower (0 = off)" in told
+    host, port = service.http_address
     answer = requests.get(f"http://{host}:{port}/readyz", timeout=LIMIT)
-    assert answer.status_code == 503
-    assert "spool" in answer.text
+    assert (answer.status_code, answer.json()) == (503, [f"no recording is begun: {refusal}"])
+    assert "esl_record_refusing 1.0" in requests.get(f"http://{host}:{port}/metrics", timeout=LIMIT).text
+    call = placed(service, switch, "answer", {"record": {**NO_LIMITS, "beep": True}}, "hangup")
+    call.wait(LIMIT)
+    assert (call.went_on, call.variables["record_result"]) == (True, "failed")
+    (recording,) = recordings(service)
+    assert (recording.state, recording.end_reason) == (State.ERROR, EndReason.ERROR)
+    assert recording.error == f"the recording could not be begun: {refusal}"
+
+
+def test_what_was_left_is_completed_as_soon_as_there_is_room(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("esl_record.recording.room.EVERY", 0.01)
+    service = make()
+    service.start()
+    left = left_behind(tmp_path / "data", 1.0)
+    service._recovery.add(left)
+    spool = service.storage.spool_dir
+    spool.rename(spool.with_name("unmounted"))
+    until(lambda: "no recording is begun any more" in caplog.text, "the line")
+    spool.with_name("unmounted").rename(spool)
+    until(lambda: recordings(service), "the recovery")
+    assert recordings(service)[0].recording_id == left.recording_id
+    assert "cannot be completed" not in caplog.text
 
 
 def test_a_recording_in_the_background_ends_with_its_call(make: Make, switch: Switch) -> None:

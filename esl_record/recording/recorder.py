@@ -19,6 +19,7 @@ from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Party, PauseTime, Recording
+from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
 from esl_record.vad.detector import TAIL
@@ -70,7 +71,8 @@ class Recorder:
     ``tell`` is called with the recording at every state it comes to, and how a paused one is paused; it raises
     DatabaseError where that could not be written down. ``stall_timeout`` is in seconds of wall time, the one thing
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
-    whose tap still writes: what it has written is heard first, and then the recording goes on.
+    whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
+    where ``room`` has some.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Recorder:
         params: RecordParams,
         tell: Tell,
         encodings: Encodings,
+        room: Room,
         *,
         left: Recording | None = None,
         stall_timeout: float = 10.0,
@@ -95,6 +98,7 @@ class Recorder:
         self._storage = storage
         self._tell_state = tell
         self._encodings = encodings
+        self._room = room
         self._encoding: Encoding | None = None
         self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
@@ -175,6 +179,8 @@ class Recorder:
 
     def _prepare(self) -> str:
         """Beeps and asks for what the recording's time is counted in. Why that failed, empty if it did not."""
+        if self._room.refusal:
+            return f"the recording could not be begun: {self._room.refusal}"
         try:
             if self.params.beep:
                 self._session.playback(BEEP)
@@ -198,6 +204,7 @@ class Recorder:
             off_hub(lambda: self._storage.announce(self._recording))
             self._session.start_tap(str(self._path), tap_variables(self.params))
         except (OSError, ValueError, CommandRefused) as error:
+            self._room.doubt()
             return f"the tap could not be started: {error}"
         except (CallGone, CommandTimeout):
             # Without an answer, and without a hang-up, the tap may run: then the spool is all there will be of it.
@@ -237,7 +244,23 @@ class Recorder:
                 self._replay(m.Resume(end))
                 track.release(end)
         self._rehear(track, self._size())
+        if not self._machine.state.final and not self._taps_on(left):
+            self._post(m.Stop)
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)
+
+    def _taps_on(self, left: Recording) -> bool:
+        """Whether the tap is there: the run that stopped it may have got no further. It is told again what was noted
+        last, and so is everybody else."""
+        path, behavior = str(self._path), left.pauses[-1].behavior if left.pauses else m.PauseBehavior.SKIP
+        mask, paused = behavior is m.PauseBehavior.SILENCE, left.state is m.State.PAUSED
+        try:
+            (self._session.pause_tap if paused else self._session.resume_tap)(path, mask=mask)
+            self._tell(behavior if paused else None)
+        except CommandRefused:
+            return False
+        except (CallGone, CommandTimeout):
+            pass  # the hang-up is on its way, or the event socket is lost
+        return True
 
     def _rehear(self, track: Track, upto: int) -> None:
         while track.position < upto and track.error is None and not self._machine.state.final:
@@ -292,27 +315,27 @@ class Recorder:
 
     def _switch_tap(self, action: m.PauseTap | m.ResumeTap) -> None:
         assert self.track is not None
-        mask = action.behavior is m.PauseBehavior.SILENCE
+        path, mask = str(self._path), action.behavior is m.PauseBehavior.SILENCE
+        # First: what was noted and perhaps not done a later start does again.
+        self._note_pause()
         try:
             if isinstance(action, m.PauseTap):
-                self._session.pause_tap(str(self._path), mask=mask)
+                self._session.pause_tap(path, mask=mask)
                 self.track.hold(self._size())
-                self._note_pause(m.State.PAUSED)
                 self._tell(action.behavior)
             else:
-                self._session.resume_tap(str(self._path), mask=mask)
+                self._session.resume_tap(path, mask=mask)
                 self.track.release(self._size())
                 self._grown = (self._grown[0], time.monotonic())
-                self._note_pause(m.State.RECORDING)
                 self._tell()
         except (CommandRefused, CommandTimeout) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _note_pause(self, state: m.State) -> None:
+    def _note_pause(self) -> None:
         """For a later start, which must not take what was paused for silence, nor hear what still is."""
-        noted = self._recording.model_copy(update={"state": state, "pauses": self._pauses()})
+        noted = self.recording.model_copy(update={"pauses": self._pauses()})
         try:
             off_hub(lambda: self._storage.announce(noted))
         except OSError as error:
@@ -334,11 +357,18 @@ class Recorder:
             # that nobody can resume it any more.
             self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
             return
+        fault = self._room.fault(self._path.parent)
+        due = (now - since) * self._recording.sample_rate / 2
+        if fault and not paused and now - since >= ASK_AFTER / 2 and size - last < due:
+            # A switch that cannot write goes on trying: it takes what others give up of the disk, with holes between.
+            self._feed(m.TapFailed(size, fault))
+            return
         if size > last or paused:
             self._grown = (size, now)
             return
         if not silent:
             return
+        self._room.doubt()
         if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
             self._feed(m.TapFailed(size, f"the switch has written nothing for {now - since:.1f} s"))
             return
@@ -400,6 +430,7 @@ class Recorder:
         """A recording that could not be put in place. What was announced is told of once the recovery has done so."""
         kept = f"the audio stays in {self._path}: " if samples and self._path.exists() else ""
         told = f"{recording.error}; " if recording.error else ""
+        self._room.doubt()
         failed = {"state": m.State.ERROR, "end_reason": m.EndReason.ERROR, "error": f"{told}{kept}{error}"}
         return recording.model_copy(update=failed)
 

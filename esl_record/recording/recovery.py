@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from esl_record.errors import DatabaseError, SpoolError
 from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import Recording
-from esl_record.recording.storage import Storage
+from esl_record.recording.storage import UNANNOUNCED, Storage
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,10 @@ QUIET = 10.0
 """Seconds a spool must not have grown to be taken as closed: the call of a killed service may live on."""
 
 COMES_BACK = 15.0
-"""Seconds a call that was asked back is waited for."""
+"""Seconds a call that is said to live may come back to what there is of it, unless that is said again."""
+
+CLOSING = 2.0
+"""Seconds a spool must not have grown where its call is said to have ended; it may be another switch's."""
 
 Told = tuple[Recording, PauseBehavior | None]
 """A state to tell of, and how a paused recording is paused."""
@@ -36,8 +40,12 @@ class _Left:
     call_id: str = ""
     """Of what an earlier run has left, as far as it can be read; such a call may come back."""
     not_before: float = 0.0
-    """Unix time before which it is not completed, as its call is asked back."""
+    """Unix time before which it is not completed, as its call lives."""
+    ended: bool = False
+    """Whether the switch says that its call has ended."""
     untold: list[Told] = field(default_factory=list)
+    complaint: str = ""
+    """What the log has been told of the last try."""
 
 
 class Recovery:
@@ -72,6 +80,10 @@ class Recovery:
 
     def find(self) -> None:
         """Takes on what an earlier run left; to be called before the first call of this one."""
+        # No tap is started before it is announced: what was not announced to the end has never begun.
+        for part in self._storage.spool_dir.glob(UNANNOUNCED):
+            with suppress(OSError):
+                part.unlink()
         for path in sorted(self._storage.spool_dir.glob("*.json")):
             self._left.setdefault(path, _Left(call_id=_call_of(path)))
 
@@ -79,16 +91,28 @@ class Recovery:
         """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
         self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, untold=list(untold))
 
+    def hurry(self) -> None:
+        """Has what could not be completed tried again at once."""
+        for left in self._left.values():
+            left.due = 0.0
+
     def waiting(self) -> set[str]:
         """The ids of the calls of which an earlier run has left something."""
         return {left.call_id for left in self._left.values() if left.call_id}
 
     def expect(self, calls: Iterable[str]) -> None:
-        """Leaves what there is of ``calls`` for a while, as they are to come back."""
+        """Leaves what there is of ``calls`` for a while, as they live; a paused spool would not tell by its growth."""
         expected = set(calls)
         for left in self._left.values():
             if left.call_id in expected:
-                left.not_before = self._clock() + COMES_BACK
+                left.not_before, left.ended = self._clock() + COMES_BACK, False
+
+    def give_up(self, calls: Iterable[str]) -> None:
+        """Waits no longer for ``calls``, as they have ended."""
+        ended = set(calls)
+        for left in self._left.values():
+            if left.call_id in ended:
+                left.not_before, left.ended = 0.0, True
 
     def claim(self, call_id: str) -> list[Recording]:
         """Gives up what an earlier run has left of a call that has come back, for whoever goes on recording it."""
@@ -128,8 +152,10 @@ class Recovery:
             try:
                 completed = self._recover(path, left)
             except (OSError, SpoolError, DatabaseError) as error:
-                left.due = self._clock() + RETRY
-                log.error("%s: it cannot be completed yet: %s", path, str(error).splitlines()[0])
+                left.due, why = self._clock() + RETRY, str(error).splitlines()[0]
+                if why != left.complaint:
+                    log.error("%s: it cannot be completed yet: %s", path, why)
+                left.complaint = why
             except Exception as error:
                 # A ValidationError, and whatever else the numbers and names of a damaged file lead to.
                 self._left.pop(path, None)
@@ -151,10 +177,11 @@ class Recovery:
         document = self._storage.document_path(recording)
         if recording.sample_rate <= 0:
             raise ValueError("it has no sample rate")
-        if self._grows(recording):
+        if self._grows(recording, min(self._quiet, CLOSING) if left.ended else self._quiet):
             return None
-        self._begun(_as_begun(recording))
+        # Its beginning may be the first of what was not told.
         self._tell_left(left)
+        self._begun(_as_begun(recording))
         completed = self._completed(recording, document)
         if not self._holds_all(completed):
             return None
@@ -171,10 +198,10 @@ class Recovery:
             self._tell(*left.untold[0])
             left.untold.pop(0)
 
-    def _grows(self, recording: Recording) -> bool:
+    def _grows(self, recording: Recording, quiet: float) -> bool:
         spool = self._storage.spool_path(recording.recording_id)
         # A time in the future is of a clock that has been set back since.
-        return spool.exists() and 0 <= self._clock() - spool.stat().st_mtime < self._quiet
+        return spool.exists() and 0 <= self._clock() - spool.stat().st_mtime < quiet
 
     def _holds_all(self, completed: Recording) -> bool:
         """Whether nothing was written to the spool since it was copied: the call of a killed service may have woken."""

@@ -40,6 +40,7 @@ class RunningService:
             "http": self.http,
             "callback_networks": "127.0.0.0/8",
             "callback_retry": 0.1,
+            "disk_floor": 0,
             # Nobody listens there, unless a test says so.
             "event_socket": f"127.0.0.1:{free_port()}",
         }
@@ -50,18 +51,22 @@ class RunningService:
         log = self.folder / "log"
         return log.read_text() if log.exists() else ""
 
-    def start(self, *, doomed: int | None = None) -> None:
-        """Starts and waits until it listens; ``doomed`` is the step at which it is killed. What an earlier run logged
-        stays in the log."""
-        arguments = {
+    @property
+    def arguments(self) -> list[str]:
+        """What the command ``esl-record`` is given."""
+        options = {
             "data-dir": self.data,
             "documents": self.documents,
             "listen": f"{self.address[0]}:{self.address[1]}",
             **{name.replace("_", "-"): value for name, value in self.settings.items()},
         }
+        return ["serve", "-v", *(f"--{name}={value}" for name, value in options.items())]
+
+    def start(self, *, doomed: int | None = None) -> None:
+        """Starts and waits until it listens; ``doomed`` is the step at which it is killed. What an earlier run logged
+        stays in the log."""
         program = ["-m", "esl_record"] if doomed is None else [str(Path(__file__).with_name("doomed.py")), str(doomed)]
-        command = [sys.executable, *program, "serve", "-v"]
-        command += [f"--{name}={value}" for name, value in arguments.items()]
+        command = [sys.executable, *program, *self.arguments]
         with (self.folder / "log").open("ab") as log:
             before = log.tell()
             self.process = subprocess.Popen(command, stderr=log, env={**os.environ, "PYTHONWARNINGS": "error"})
@@ -91,9 +96,9 @@ class RunningService:
                 gevent.sleep(0.02)
         return result
 
-    def document(self, name: str, *steps: object) -> str:
-        """Puts a document into the documents folder; gives its name."""
-        tree = {"version": "1.0.0", "sections": {"main": list(steps)}}
+    def document(self, name: str, *steps: object, **sections: list[object]) -> str:
+        """Puts a document into the documents folder, ``steps`` its section main; gives its name."""
+        tree = {"version": "1.0.0", "sections": {"main": list(steps), **sections}}
         (self.documents / f"{name}.yaml").write_text(yaml.safe_dump(tree))
         return name
 

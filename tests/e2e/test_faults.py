@@ -14,6 +14,7 @@ from test_record import said as a_voice
 from esl_record.audio.spool import Spool
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
+from esl_record.recording.room import PROBE
 from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.faults import Faults
@@ -167,6 +168,63 @@ def test_a_full_disk_leaves_the_spool_for_the_next_start(own_service: RunningSer
     recording = only(own_service)
     assert recording.end_reason is EndReason.RECOVERED
     assert recording.duration >= 5.0
+
+
+def test_below_the_floor_a_recording_is_refused_and_the_dialplan_takes_the_call(own_service: RunningService) -> None:
+    own_service.settings["disk_floor"] = 10**18
+    own_service.start()
+    switch, call = record(own_service)
+    call.wait(PATIENCE)
+    switch.close()
+    assert (call.went_on, call.variables["record_result"]) == (True, "failed")
+    recording = only(own_service)
+    assert (recording.state, recording.end_reason, recording.file) == (State.ERROR, EndReason.ERROR, "")
+    assert f"the recording could not be begun: {own_service.data / 'spool'} has " in recording.error
+    assert f"fewer than disk_floor = {10**18}" in recording.error
+    assert len(errors(own_service)) == 2, own_service.log
+
+
+def test_a_tap_that_stalls_as_its_disk_fails_ends_at_once_with_what_it_has(own_service: RunningService) -> None:
+    own_service.settings["stall_timeout"] = PATIENCE * 10
+    own_service.start()
+    switch, call = record(own_service)
+    own_service.wait(lambda: tapped(own_service) > 2.0, "two seconds of audio")
+    call.stall_tap()
+    spool = own_service.data / "spool"
+    (spool / PROBE).mkdir()  # in the way of what is written there to try it
+    own_service.wait(lambda: len(errors(own_service)) == 2, "the recording's end")
+    switch.close()
+    recording = only(own_service)
+    assert (recording.state, recording.end_reason) == (State.ERROR, EndReason.ERROR)
+    assert recording.error.startswith(f"{spool} cannot be written: ")
+    assert recording.duration > 1.5
+    assert recording.file
+
+
+def test_without_a_disk_a_recording_is_refused_until_it_is_back(broken: RunningService) -> None:
+    spool = broken.data / "spool"
+    spool.rename(spool.with_name("unmounted"))
+    broken.wait(lambda: errors(broken), "the line")
+    answer = broken.get("/readyz")
+    assert (answer.status_code, answer.json()) == (
+        503,
+        [f"no recording is begun: {spool} cannot be written: No such file or directory"],
+    )
+    switch, call = record(broken)
+    call.wait(PATIENCE)
+    switch.close()
+    assert call.went_on
+    assert call.variables["record_result"] == "failed"
+    recording = only(broken)
+    assert (recording.state, recording.end_reason, recording.file) == (State.ERROR, EndReason.ERROR, "")
+    assert recording.error.startswith(f"the recording could not be begun: {spool} cannot be written")
+    first, second = errors(broken)
+    assert "no recording is begun any more" in first
+    assert recording.error in second
+    assert not spool.exists()
+    spool.with_name("unmounted").rename(spool)
+    broken.wait(lambda: "recordings are begun again" in broken.log, "the other line")
+    assert broken.get("/readyz").status_code == 200
 
 
 def test_strangers_and_idlers_hold_nothing_up(broken: RunningService) -> None:

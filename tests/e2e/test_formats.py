@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+import pyrage
 import pytest
 import requests
 from decoding import by_ffmpeg
@@ -132,3 +133,33 @@ def test_a_killed_service_leaves_what_the_next_start_encodes(
     assert (ended.recording.state, ended.recording.end_reason) == (State.FINISHED, EndReason.RECOVERED)
     assert of(heard(ended)[:, 0], spoken) > 0.9
     assert ended.recording.duration > 10.0
+
+
+def test_with_a_key_a_message_is_encrypted_and_given_as_it_is(
+    phone: Phone, own_service: RunningService, tmp_path: Path
+) -> None:
+    key = pyrage.x25519.Identity.generate()
+    own_service.settings["encryption_key_command"] = f"echo {key}"
+    own_service.start()
+    phone.service = own_service
+    document = own_service.document("sealed", "answer", {"record": {**LIMITS, "format": "mp4"}}, "hangup")
+    ended = phone.call(Dialled(document, said()))
+    assert (ended.recording.state, ended.recording.end_reason) == (State.FINISHED, EndReason.END_SILENCE)
+    day = ended.audio.parent
+    assert sorted(path.suffix for path in day.iterdir()) == [".age", ".json"]
+    url = ended.variables["record_url"]
+    answer = requests.get(url, timeout=10)
+    assert (answer.headers["content-type"], len(answer.content)) == (MEDIA_TYPES["mp4"], ended.recording.size)
+    assert answer.headers["etag"] == f'"{hashlib.sha256(answer.content).hexdigest()}"'
+    assert requests.get(url, headers={"Range": "bytes=9000-"}, timeout=10).content == answer.content[9000:]
+    plain = tmp_path / "plain.mp4"
+    plain.write_bytes(pyrage.decrypt(ended.audio.read_bytes(), [key]))
+    assert plain.read_bytes() == answer.content
+    assert likeness(decoded(plain)[0][:, 0], voice.say(1.5)) > 0.9
+    assert str(key) not in own_service.log
+    # What was recorded stays known without its key, and shut.
+    own_service.stop()
+    del own_service.settings["encryption_key_command"]
+    own_service.start()
+    assert requests.get(url, timeout=10).status_code == 503
+    assert "no encryption_key is set" in own_service.log

@@ -54,6 +54,9 @@ class FakeSession:
     def live(self) -> bool:
         return self.hangup_cause is None
 
+    def hold(self, held: bool) -> None:
+        pass
+
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         if self.failure is not None:
             raise self.failure

@@ -31,6 +31,7 @@ from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recorder import BEEP, Recorder, summary, tap_variables
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
+from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
 from esl_record.standin import voice
@@ -111,12 +112,17 @@ class FakeSession:
         self.close()
 
     def pause_tap(self, path: str, *, mask: bool) -> None:
-        self._say("mask" if mask else "pause", path)
+        self._steer("mask" if mask else "pause", path)
         self._masked, self._paused = mask, not mask
 
     def resume_tap(self, path: str, *, mask: bool) -> None:
-        self._say("unmask" if mask else "resume", path)
+        self._steer("unmask" if mask else "resume", path)
         self._masked = self._paused = False
+
+    def _steer(self, verb: str, path: str) -> None:
+        self._say(verb, path)
+        if self._file is None and self.makes_spool:
+            raise CommandRefused(f"-ERR Cannot {verb} recording session!")
 
     def _say(self, verb: str, *arguments: str) -> None:
         if not self.live:
@@ -186,6 +192,9 @@ class Bench:
         self.storage.prepare()
         self.engine = Engine()
         self.encodings = Encodings(self.storage)
+        self.full: set[Path] = set()
+        """Folders that cannot be written."""
+        self.room = Room([self.storage.spool_dir, self.storage.recordings], 0, probe=self._try)
         self.certain = 0
         """Samples that were certain to be in the file at any time."""
         self.session = left.session if left else FakeSession()
@@ -202,11 +211,16 @@ class Bench:
             RecordParams(**params),
             self._tell,
             self.encodings,
+            self.room,
             left=Recording.model_validate_json(announced[0].read_bytes()) if left else None,
             stall_timeout=stall_timeout,
             clock=lambda: START,
         )
         self._greenlet: gevent.Greenlet | None = None
+
+    def _try(self, folder: Path) -> None:
+        if folder in self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _tell(self, recording: Recording, pausing: PauseBehavior | None) -> None:
         if self.untellable is not None:
@@ -1095,6 +1109,35 @@ def test_a_recording_that_cannot_be_begun_is_told_of(bench: Make, verb: str, err
     assert recording.error == f"the recording could not be begun: {error}"
 
 
+@pytest.mark.parametrize("folder", ["spool_dir", "recordings"])
+def test_without_room_it_is_refused_before_anything_is_heard(bench: Make, folder: str) -> None:
+    running = bench(beep=True)
+    full = getattr(running.storage, folder)
+    running.full = {full}
+    running.room.look()
+    recording = running.begin().result()
+    assert running.session.said == []
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    told = f"the recording could not be begun: {full} cannot be written: No space left on device"
+    assert (recording.error, recording.file) == (told, "")
+    assert running.told == [(recording, None)]
+    assert running.kept() == [running.storage.document_path(recording)]
+    assert running.spooled() == []
+
+
+def test_what_cannot_be_written_has_the_disk_looked_into(bench: Make) -> None:
+    running = bench()
+    running.room.look()
+    running.full = {running.storage.spool_dir}
+    running.room.look()
+    assert running.room.refusal == ""
+    running.storage.spool_dir.rmdir()
+    running.storage.spool_dir.touch()
+    assert running.begin().result().state is State.ERROR
+    running.room.look()
+    assert "No space left" in running.room.refusal
+
+
 @pytest.mark.parametrize("error", [CommandRefused("-ERR Cannot record session!")])
 def test_a_tap_that_is_refused_is_an_error_without_file(bench: Make, error: Exception) -> None:
     running = bench()
@@ -1280,6 +1323,42 @@ def test_a_tap_that_stalls_is_an_error_that_keeps_the_audio(bench: Make) -> None
     assert "the switch has written nothing for 0.4 s" in recording.error
     assert recording.duration == 0.5
     assert "exists" in running.session.said
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_tap_that_stalls_on_a_full_disk_ends_at_once_and_says_so(bench: Make) -> None:
+    running = bench(stall_timeout=LIMIT * 10).begin()
+    running.hear(0.5)
+    running.full = {running.storage.spool_dir}
+    running.room.look()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert recording.error == f"{running.storage.spool_dir} cannot be written: No space left on device"
+    assert recording.duration == 0.5
+    assert running.spooled() == []
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_tap_that_gets_but_little_onto_a_full_disk_ends_before_there_is_more(bench: Make) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=LIMIT * 10).begin()
+    running.hear(0.5)
+    running.full = {running.storage.spool_dir}
+    running.room.look()
+    with gevent.Timeout(LIMIT):
+        while running.running:
+            running.session.write(silence(0.001))
+            gevent.sleep(0.01)
+    assert how(running.result()) == (State.ERROR, EndReason.ERROR)
+    assert running.result().duration < 2.0
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_full_disk_ends_nothing_that_is_written_elsewhere(bench: Make) -> None:
+    running = bench(stall_timeout=0.4).begin()
+    running.hear(0.5)
+    running.full = {running.storage.recordings}
+    running.room.look()
+    assert "the switch has written nothing for 0.4 s" in running.result().error
 
 
 @pytest.mark.usefixtures("hurried")
@@ -1515,6 +1594,54 @@ def test_what_cannot_be_gone_on_with_stays_to_be_completed(bench: Make) -> None:
     second._greenlet = gevent.spawn(second.recorder.record)
     second.raised(SpoolError)
     assert announced.exists()
+
+
+def test_what_goes_on_is_not_refused_for_want_of_room(bench: Make) -> None:
+    first = bench(**NO_LIMITS).begin()
+    first.hear(said(1.0))
+    first.die()
+    second = bench(left=first, **NO_LIMITS)
+    second.full = {second.storage.spool_dir, second.storage.recordings}
+    second.room.look()
+    second.begin().hear(said(1.0))
+    second.recorder.stop()
+    assert how(second.result()) == (State.FINISHED, EndReason.STOP)
+    assert second.result().duration == 2.0
+
+
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+@pytest.mark.parametrize("paused", [True, False])
+def test_the_tap_does_what_was_noted_last(bench: Make, paused: bool, behavior: PauseBehavior) -> None:
+    """The service was killed before the switch could be told, or anybody."""
+    first, mask = bench(**NO_LIMITS).begin(), behavior is PauseBehavior.SILENCE
+    first.hear(said(1.0))
+    assert first.recorder.pause(behavior).wait(LIMIT)
+    if not paused:
+        assert first.recorder.resume().wait(LIMIT)
+    tell = first.session.resume_tap if paused else first.session.pause_tap
+    tell("", mask=mask)
+    first.die()
+    second = bench(left=first, **NO_LIMITS).begin()
+    second.hear(said(1.0))
+    assert second.told[0][0].state is (State.PAUSED if paused else State.RECORDING)
+    assert second.told[0][1] is (behavior if paused else None)
+    second.recorder.stop()
+    assert how(second.result()) == (State.FINISHED, EndReason.STOP)
+    assert second.result().duration == (1.0 if paused and not mask else 2.0)
+    assert second.samples()[RATE:].any() == (not paused)
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_tap_that_was_stopped_before_the_kill_has_ended_its_recording(bench: Make, limited: bool) -> None:
+    params = {**NO_LIMITS, "max_length": 0.5 if limited else 0.0}
+    first = bench(**params).begin()
+    first.session.write(said(1.0))
+    first.session.stop_tap("")
+    first.die()
+    second = bench(left=first, **params).begin()
+    assert how(second.result()) == (State.FINISHED, EndReason.MAX_LENGTH if limited else EndReason.STOP)
+    assert second.result().duration == (0.5 if limited else 1.0)
+    assert second.spooled() == []
 
 
 def test_a_hang_up_before_it_goes_on_ends_it(bench: Make) -> None:

@@ -13,7 +13,7 @@ from test_storage import START, begun, files, frames, noise, spooled
 from esl_record.errors import DatabaseError
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import PauseTime, Recording
-from esl_record.recording.recovery import COMES_BACK, QUIET, RETRY, Recovery
+from esl_record.recording.recovery import CLOSING, COMES_BACK, QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
 
 WRITTEN = START + 10.0
@@ -344,6 +344,28 @@ def test_one_of_this_run_that_could_not_be_put_in_place_is_tried_again(storage: 
     assert [recording.recording_id for recording in recovery.run()] == [begun().recording_id]
 
 
+def test_why_one_cannot_be_completed_is_said_once(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    now, told = WRITTEN + QUIET, Told()
+    recovery = recovery_of(storage, lambda: now, told)
+    left_behind(storage, begun(), noise(160, 1))
+    recovery.add(begun())
+    for failure in ("full", "full", "full", "locked", "full"):
+        told.failure = DatabaseError(failure)
+        now += RETRY
+        assert list(recovery.run()) == []
+    lines = [record.getMessage().rpartition(": ")[2] for record in caplog.records]
+    assert lines == ["full", "locked", "full"]
+
+
+def test_what_is_in_a_hurry_is_tried_again_at_once(storage: Storage) -> None:
+    recovery = recovery_of(storage, lambda: WRITTEN + QUIET)
+    left_behind(storage, begun(), noise(160, 1))
+    recovery.add(begun())
+    assert list(recovery.run()) == []
+    recovery.hurry()
+    assert [recording.recording_id for recording in recovery.run()] == [begun().recording_id]
+
+
 def test_one_somebody_has_taken_away_is_forgotten(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
     left_behind(storage, begun(), noise(160, 1))
     recovery = recovery_of(storage, lambda: WRITTEN + QUIET)
@@ -361,7 +383,7 @@ def test_what_its_own_run_could_not_tell_is_told_first_and_in_order(storage: Sto
     recovery.add(begun(), [(begun(), None), (paused, PauseBehavior.SKIP), (begun(), None)])
     now += RETRY
     (done,) = recovery.run()
-    assert told.said == [("begun", begun()), ("ended", begun()), ("skip", paused), ("ended", begun()), ("ended", done)]
+    assert told.said == [("ended", begun()), ("skip", paused), ("ended", begun()), ("begun", begun()), ("ended", done)]
 
 
 def test_what_was_never_announced_is_told_when_it_can_be(storage: Storage) -> None:
@@ -508,6 +530,29 @@ def test_what_is_asked_back_is_not_completed_meanwhile(storage: Storage) -> None
     assert list(recovery.run()) == []
     now += COMES_BACK + 1
     assert [done.recording_id for done in recovery.run()] == [one.recording_id]
+
+
+def test_what_is_of_a_call_that_has_ended_is_completed_after_a_moment(storage: Storage) -> None:
+    """Not at once: the switch that was asked may not be the one that writes."""
+    one, now = begun(), WRITTEN
+    left_behind(storage, one, noise(800, 1))
+    recovery = recovery_of(storage, lambda: now)
+    recovery.expect([one.call_id])
+    recovery.give_up([one.call_id, "another"])
+    now += CLOSING - 0.1
+    assert list(recovery.run()) == []
+    now += 0.1
+    assert [done.recording_id for done in recovery.run()] == [one.recording_id]
+
+
+def test_a_call_that_lives_after_all_is_expected_again(storage: Storage) -> None:
+    one, now = begun(), WRITTEN
+    left_behind(storage, one, noise(800, 1))
+    recovery = recovery_of(storage, lambda: now)
+    recovery.give_up([one.call_id])
+    recovery.expect([one.call_id])
+    now += QUIET
+    assert list(recovery.run()) == []
 
 
 def test_a_sidecar_that_tells_of_another_recording_is_not_gone_on_with(storage: Storage) -> None:
