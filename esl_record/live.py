@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import gevent
+from gevent.event import Event as Flag
 
 from esl_record.errors import EslRecordError
 from esl_record.esl.session import Session
@@ -34,6 +35,8 @@ class LiveCall:
         """By control id; the one started last is the last."""
         self.background: dict[str, Recorder] = {}
         """Those of them that run beside whatever the call does."""
+        self._none = Flag()
+        self._none.set()
         self.stays = False
         """Whether it can be gone on with after a restart when nothing is recorded of it any more."""
         self._make_recorder = make_recorder
@@ -75,10 +78,23 @@ class LiveCall:
             recorder.stop()
         gevent.joinall(list(self._greenlets.values()), timeout=timeout)
 
+    def hand_over(self, timeout: float) -> None:
+        """Lets go of what is recorded, for another connection of the call to go on with; waits up to ``timeout``
+        seconds until that is done."""
+        for recorder in self.recorders.values():
+            recorder.hand_over()
+        with gevent.Timeout(timeout, False):
+            self._none.wait()
+
+    def follow(self) -> None:
+        """Waits for its recordings to end by themselves."""
+        self._none.wait()
+
     def _recorder(self, params: RecordParams, left: Recording | None = None) -> Recorder:
         if params.control_id in self.recorders:
             raise ParameterError(f"record: control_id = {params.control_id[:80]!r}: is in use in this call")
         recorder = self.recorders[params.control_id] = self._make_recorder(self.session, self.party, params, left)
+        self._none.clear()
         return recorder
 
     def _run(self, recorder: Recorder) -> Recording:
@@ -90,14 +106,17 @@ class LiveCall:
             del self.recorders[recorder.params.control_id]
             self.background.pop(recorder.params.control_id, None)
             self._on_end(recorder)
-            if not self.recorders and not self.stays:
-                self.session.hold(False)
+            if not self.recorders:
+                self._none.set()
+                if not self.stays:
+                    self.session.hold(False)
 
     def _run_alone(self, recorder: Recorder) -> None:
         try:
             self._run(recorder)
         except EslRecordError as error:
-            log.error("%s: no recording %s: %s", self.session.label, recorder.params.control_id, error)
+            level = logging.DEBUG if recorder.handed_over else logging.ERROR
+            log.log(level, "%s: no recording %s: %s", self.session.label, recorder.params.control_id, error)
         except Exception:
             log.exception("%s: unexpected error", self.session.label)
 

@@ -10,7 +10,7 @@ from gevent import socket
 
 from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.inbound import Inbound
-from esl_record.esl.session import Session
+from esl_record.esl.session import HELD, Session
 from esl_record.live import LiveCall
 from esl_record.recording.params import ParameterError
 from esl_record.recording.recorder import Recorder
@@ -27,6 +27,7 @@ PARKED = 60
 _CALL_ID = re.compile(r"[\w-]{1,64}\Z", re.ASCII)
 _EVERYWHERE = ("0.0.0.0", "::")
 _INLINE = "inline"
+_ASKED = "esl_record_asked_back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ class Returning:
     def _waits(self, switch: Inbound, call_id: str, application: str) -> bool:
         if application != "socket" or not self._is_ours(switch, call_id):
             self._connecting.pop(call_id, None)
-            return application == "park"
+            # What a dialplan parks by itself is none of ours.
+            return application == "park" and switch.api(f"uuid_getvar {call_id} {HELD}").strip() == "true"
         return self._clock() - self._connecting.setdefault(call_id, self._clock()) >= LOOK
 
     def _is_ours(self, switch: Inbound, call_id: str) -> bool:
@@ -118,7 +120,7 @@ class Returning:
         host, port = self._listen
         peer = switch.sock.getsockname()[0] if host in _EVERYWHERE else "127.0.0.1" if host == "localhost" else host
         # Without the pause the end of the old connection can end this park too.
-        way = f"sleep:100,socket:{peer}:{port} async full,set:park_timeout={PARKED},park"
+        way = f"set:{_ASKED}=true,sleep:100,socket:{peer}:{port} async full,set:park_timeout={PARKED},park"
         return "" if ":" in peer else way
 
 
@@ -145,11 +147,12 @@ def go_on(live: LiveCall, left: Iterable[Recording], spare: Callable[[Recording]
 
 def let_go(session: Session, variables: Sequence[tuple[str, str]] = ()) -> None:
     """Hands the call back to its dialplan with channel ``variables``, or hangs it up where it has none any more."""
-    if was_asked_back(session):
+    if was_asked_back(session) and not session.left:
         session.hangup()
     session.release(variables)
 
 
 def was_asked_back(session: Session) -> bool:
     """Whether the call is here for what an earlier run has left of it, and has no dialplan behind."""
-    return session.data.get("Caller-Dialplan") == _INLINE
+    # An inline dialplan may be somebody else's, and the variable stays when the call is sent elsewhere.
+    return session.data.get("Caller-Dialplan") == _INLINE and f"variable_{_ASKED}" in session.data

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from esl_record import descriptors, keys, vad
 from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
-from esl_record.errors import ConfigError, DatabaseError, DocumentError
+from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -233,7 +233,12 @@ class Service:
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
         live = LiveCall(session, party, self._recorder, self._ended)
-        mark = self._bookmarks.get(session.uuid)
+        before = self.calls.get(session.uuid)
+        if before is not None and before.session.lost:
+            before.hand_over(_LAST_RECORDINGS)
+            before = None
+        # A call that was sent here while another connection still has it has come for something new.
+        mark = None if before else self._bookmarks.get(session.uuid)
         recordings = CallRecordings(
             live,
             self._links.download,
@@ -244,6 +249,8 @@ class Service:
 
         def note(place: Bookmark) -> None:
             live.stays = self._bookmarks.put(session.uuid, place)
+            if not live.stays and not live.recorders:
+                session.hold(False)
 
         call = Call(session, recordings, site=self._site, note=note)
         self.calls.add(live)
@@ -251,7 +258,7 @@ class Service:
             left = go_on(live, self._recovery.claim(session.uuid), self._recovery.add)
             if mark is not None:
                 runner.go_on(mark, call)
-            elif left or was_asked_back(session):
+            elif left or was_asked_back(session) or (session.held and not before):
                 if called is not None and (resumed := self._handlers.resumed(called.module)) is not None:
                     run(resumed, called, session, recordings, self.storage.audio_path)
                     live.end(_LAST_RECORDINGS)
@@ -268,9 +275,17 @@ class Service:
             live.end(_LAST_RECORDINGS)
             let_go(session, [("script_error", error.code)])
         finally:
+            if session.lost and not self._draining:
+                # The call may live, and come back over another connection.
+                live.follow()
             live.end(_LAST_RECORDINGS)
-            self.calls.remove(live)
-            self._bookmarks.drop(session.uuid)
+            if was_asked_back(session) and session.live and not session.left:
+                with suppress(EslRecordError):
+                    let_go(session)
+            if self.calls.get(session.uuid) is live:
+                self.calls.remove(live)
+                if not session.lost:
+                    self._bookmarks.drop(session.uuid)
 
     def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
         return Recorder(
@@ -291,7 +306,9 @@ class Service:
         if recording.state.final:
             self.finished = recording
             self.metrics.has_ended(recording)
-        if recorder.untold or self.storage.announced_path(recording).exists():
+        if recorder.handed_over and not recording.state.final:
+            self._recovery.leave(recording)
+        elif recorder.untold or self.storage.announced_path(recording).exists():
             self._recovery.add(recording, recorder.untold)
 
     # ---- beside the calls
@@ -327,8 +344,7 @@ class Service:
             self._recovery.expect(look.live)
             self._recovery.give_up(look.ended)
             self._asked.set()
-            for call_id in look.ended - self._recovery.waiting():
-                self._bookmarks.drop(call_id)
+            self._bookmarks.ended(look.ended)
             gevent.sleep(LOOK)
         self._asked.set()
 
@@ -397,6 +413,7 @@ class Service:
             self.storage.prepare()
             for folder in filter(None, (self.settings.data_dir, self.settings.spool_dir)):
                 self._ending.enter_context(held(folder))
+            self.storage.keep_to_key()
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error
         documents = self.settings.documents

@@ -36,6 +36,7 @@ class FakeRecorder:
         self.ending = Flag()
         self.begun = Flag()
         self.failure: Exception | None = None
+        self.handed_over = False
 
     def record(self) -> Recording:
         self.ending.wait(LIMIT)
@@ -45,6 +46,11 @@ class FakeRecorder:
         return one.model_copy(update={"state": State.FINISHED})
 
     def stop(self) -> None:
+        self.ending.set()
+
+    def hand_over(self) -> None:
+        self.handed_over = True
+        self.failure = CallGone("another connection has the call")
         self.ending.set()
 
 
@@ -166,3 +172,14 @@ def test_a_call_that_came_back_is_not_removed_with_its_forerunner() -> None:
     calls.add(second.call)
     calls.remove(first.call)
     assert calls.get("call-1") is second.call
+
+
+def test_what_is_handed_over_is_let_go_of(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    for name in ("a", "b"):
+        bench.call.start(named(name))
+    with caplog.at_level(logging.INFO):
+        bench.call.hand_over(LIMIT)
+    assert bench.call.recorders == {}
+    assert sorted(bench.ended) == ["a", "b"]
+    assert caplog.records == []

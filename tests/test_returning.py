@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gevent import socket
 
+from esl_record.esl.session import HELD
 from esl_record.returning import LOOK, Look, Returning
 from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
@@ -42,7 +43,7 @@ class Bench:
 
     def placed(self, address: tuple[str, int], *behind: tuple[str, str]) -> Call:
         caller = Caller(np.zeros(0, np.int16), gives_up_after=600.0)
-        return self.switch.call(address, "voicemail", caller, behind=[("answer", ""), *behind])
+        return self.switch.call(address, "voicemail", caller, behind=[("set", f"{HELD}=true"), ("answer", ""), *behind])
 
     def does(self, call: Call, application: str) -> None:
         """Waits until the call does that."""
@@ -101,6 +102,13 @@ def test_a_call_that_does_something_is_left_to_it(bench: Bench, application: str
     assert bench.returning().look([call.uuid]) == Look(live={call.uuid})
     assert bench.switch.api(f"uuid_getvar {call.uuid} current_application").strip() == application
     assert call.alive
+
+
+def test_a_call_its_dialplan_has_parked_after_it_was_handed_back_is_left_there(bench: Bench) -> None:
+    call = bench.outlived(("unset", HELD), ("park", ""))
+    bench.does(call, "park")
+    assert bench.returning().look([call.uuid]) == Look(live={call.uuid})
+    assert bench.switch.api(f"uuid_getvar {call.uuid} current_application").strip() == "park"
 
 
 def test_a_call_that_parks_later_is_asked_back_then(bench: Bench) -> None:

@@ -90,6 +90,16 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         return self.connected and self.hangup_cause is None
 
     @property
+    def lost(self) -> bool:
+        """Whether the connection has ended, but as far as is known not the call."""
+        return not self.connected and self.hangup_cause is None and not self.left
+
+    @property
+    def held(self) -> bool:
+        """Whether the channel is marked as a call that is to come back, be it by an earlier connection."""
+        return self._held
+
+    @property
     def over(self) -> Flag:
         """Set once the call has ended, or the connection."""
         return self._over

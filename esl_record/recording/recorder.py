@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import gevent
 from gevent.event import Event as Flag
+from gevent.lock import BoundedSemaphore
 
 from esl_record.audio import formats
 from esl_record.audio.spool import Spool
@@ -44,8 +45,14 @@ ASK_AFTER = 1.0
 CLOSE_WAIT = 0.5
 """Seconds a hung-up call's spool gets to be closed by the switch."""
 
-_REHEARD = 60
+_REHEARD = 10
 """Seconds of a spool an earlier run has left that are heard at a stretch."""
+
+_REHEARING = BoundedSemaphore(1)
+"""Held by the recording that is heard anew."""
+
+_BREATH = 0.001
+"""Seconds the live calls have for themselves between two stretches."""
 
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
@@ -109,6 +116,7 @@ class Recorder:
         self._machine = m.Machine(m.Limits())
         self.begun = Flag()
         """Set when the tap runs, or the recording has ended without it."""
+        self.handed_over = False
         self._inbox: deque[_Happening] = deque()
         self._wake = Flag()
         self._closed = Flag()
@@ -145,6 +153,11 @@ class Recorder:
 
     def resume(self) -> Flag:
         return self._post(m.Resume)
+
+    def hand_over(self) -> None:
+        """Has ``record`` raise CallGone and leave the recording as it is, for another to go on with."""
+        self.handed_over = True
+        self._wake.set()
 
     # ---- the recording's way
 
@@ -264,10 +277,11 @@ class Recorder:
 
     def _rehear(self, track: Track, upto: int) -> None:
         while track.position < upto and track.error is None and not self._machine.state.final:
-            track.catch_up(min(upto, track.position + self._recording.sample_rate * _REHEARD))
-            self._hear(track)
-            # An hour takes most of a second, in which the other calls go on.
-            gevent.sleep(0)
+            # An hour takes three seconds, and hundreds of calls come back at once: one at a time, and not all the time.
+            with _REHEARING:
+                track.catch_up(min(upto, track.position + self._recording.sample_rate * _REHEARD))
+                self._hear(track)
+                gevent.sleep(_BREATH)
 
     def _replay(self, event: m.Event) -> None:
         """What the switch was told then it is not told again."""
@@ -281,6 +295,8 @@ class Recorder:
             self.track.deadline = self._machine.deadline()
             self._wake.wait(ASK_AFTER)
             self._wake.clear()
+            if self.handed_over:
+                raise CallGone(f"{self._session.label}: another connection has the call")
             self._hear(self.track)
             while self._inbox and not self._machine.state.final:
                 happening = self._inbox.popleft()

@@ -91,6 +91,10 @@ class Recovery:
         """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
         self._left[self._storage.announced_path(recording)] = _Left(self._clock() + RETRY, untold=list(untold))
 
+    def leave(self, recording: Recording) -> None:
+        """Takes on a recording of a call that may come back over another connection."""
+        self._left[self._storage.announced_path(recording)] = _Left(call_id=recording.call_id)
+
     def hurry(self) -> None:
         """Has what could not be completed tried again at once."""
         for left in self._left.values():
@@ -126,7 +130,7 @@ class Recovery:
                 self._begun(_as_begun(recording))
             except Exception as error:
                 log.error("%s: %s", path, error)
-        return list(found.values())
+        return sorted(found.values(), key=lambda one: one.start_time)
 
     def _alive(self, path: Path) -> Recording | None:
         """The recording announced at ``path``, if it can be gone on with."""

@@ -28,6 +28,7 @@ class Bookmarks:
         self._folder = folder
         self._written: dict[str, int] = {}
         """Bytes by call, of this run."""
+        self._ended: set[str] = set()
 
     def find(self) -> None:
         """Takes on what an earlier run left, but for calls that will not come back any more."""
@@ -41,7 +42,11 @@ class Bookmarks:
 
     def waiting(self) -> set[str]:
         """The calls of an earlier run that have neither come back nor are known to have ended."""
-        return {call_id for call_id, written in self._written.items() if not written}
+        return {call_id for call_id, written in self._written.items() if not written} - self._ended
+
+    def ended(self, call_ids: set[str]) -> None:
+        """Waits no longer for these calls; should one come from another switch, its bookmark is still there."""
+        self._ended |= call_ids
 
     def put(self, call_id: str, bookmark: Bookmark) -> bool:
         """Whether the call can be gone on with from there. If not it goes on all the same: only a restart it would not
@@ -55,6 +60,8 @@ class Bookmarks:
             off_hub(partial(_write, self._path(call_id), text))
         except (OSError, ValueError) as error:
             log.warning("call %s: its place in its document is not written down: %s", call_id, error)
+            # One that is passed would be gone back to.
+            self._remove(call_id)
             return False
         if self._written.get(call_id, 0) > MOST:
             log.warning("call %s: its place in its document is written down no more: too many steps", call_id)

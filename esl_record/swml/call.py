@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -49,6 +50,8 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
     site: Site = field(default_factory=Site)
+    control_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """Of the step that is being run, the same if a later run of the service comes back to it."""
     note: Callable[[Bookmark], None] = _unnoted
     """Writes down where it is in its document, for a later run of the service."""
     headers: list[dict[str, str]] = field(init=False)

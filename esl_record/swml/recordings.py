@@ -87,10 +87,14 @@ class CallRecordings:
 
     def _earlier(self, control_id: str) -> Recording | None:
         try:
-            return self._begun(control_id)
+            found = self._begun(control_id)
         except DatabaseError as error:
             log.error("%s: recording %s: %s", self._live.session.label, control_id, error)
             return None
+        if found is not None and not found.state.final:
+            # It has been told of, cannot be gone on with, and has not been completed yet.
+            return found.model_copy(update={"state": State.ERROR, "error": "the service was killed meanwhile"})
+        return found
 
     def _ended(self, recording: Recording) -> tuple[Recording, str]:
         if self._stopping():

@@ -1,6 +1,7 @@
 """Runs a document on a call, step by step, and goes on where an earlier run of the service was."""
 
 import logging
+import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from esl_record.swml.library import Library
 from esl_record.swml.methods import METHODS
 from esl_record.swml.methods.destinations import ConnectParams
 from esl_record.swml.methods.flow import (
+    RESULT,
     Branch,
     ChoiceParams,
     CondParams,
@@ -78,12 +80,19 @@ def go_on(mark: Bookmark, call: Call) -> None:
     call.vars.update(mark.vars)
     try:
         documents = [read(text.text.encode(errors="replace"), text.name) for text in mark.texts]
-        outermost, *way = mark.way(documents)
+        outermost, *way = _way(mark, documents)
         _Run(call, mark, deque(way)).main(outermost)
     except DocumentError as error:
         call.vars["script_error"] = error.code
         raise
     _hang_up(mark.texts[0].name, call)
+
+
+def _way(mark: Bookmark, documents: list[Document]) -> list[Any]:
+    try:
+        return list(mark.way(documents))
+    except LookupError as error:
+        raise DocumentError("relay_script_parse_error", f"the place to go on from is not there: {error}") from None
 
 
 def _hang_up(name: str, call: Call) -> None:
@@ -190,11 +199,11 @@ class _Run:
         raise failure from error
 
     def _perform(self, step: Step) -> None:
+        if self._back:
+            self._go_back(step)
+            return
         method = METHODS[step.method]
         params = validated(method.params, method.name, self._given(step, method))
-        if self._back:
-            self._go_back(step, params)
-            return
         match params:
             case GotoParams():
                 self._goto(step, params)
@@ -215,31 +224,44 @@ class _Run:
             case _ if step.method != "label":
                 self._wait_for(method, params)
 
-    def _go_back(self, step: Step, params: BaseModel) -> None:
-        """Into a step within which an earlier run was, and out of it."""
+    def _go_back(self, step: Step) -> None:
+        """Into a step within which an earlier run was, and out of it. Of its parameters only those count that are
+        looked at behind it: the others may not be what they were when it began."""
         assert self._back
         inner = self._back[0]
+        given = step.params if isinstance(step.params, Mapping) else {}
         if isinstance(inner, Frame):
             self._back.popleft()
-            assert isinstance(params, ExecuteParams)
-            self._returned(step, params, self._called(inner))
+            self._returned(step, RESULT.validate_python(given.get("result")), self._called(inner))
             return
         place, came_to = inner.block, inner.came_to
+        if place not in step.blocks:
+            raise DocumentError("relay_script_method_execute_failed", f"there is no {place!r} to go on from")
         self._branch(step, place, came_to)
-        if isinstance(params, ExecuteParams) and place == ("on_return",):
-            self._result(step, params.result, came_to)
-        elif isinstance(params, ConnectParams):
-            self._transfer_after(params, came_to)
+        if step.method == "execute" and place == ("on_return",):
+            self._result(step, RESULT.validate_python(given.get("result")), came_to)
+        elif step.method == "connect":
+            self._transfer_after(given.get("transfer_after_bridge"), came_to)
 
     def _wait_for(self, method: Method[Any], params: BaseModel) -> None:
         again, self._back = self._back is not None, None
-        records = isinstance(params, RecordParams)
-        if again and records:
-            params = params.model_copy(update={"control_id": self._control_id})
-        self._marks = self._marks or records
+        if isinstance(params, RecordParams):
+            self._marks = True
+            if again:
+                params = params.model_copy(update={"control_id": self._control_id})
+            self._call.control_id = params.control_id
+        else:
+            self._call.control_id = self._control_id if again else str(uuid.uuid4())
         if self._marks and method.waits:
-            made = params.control_id if isinstance(params, RecordParams) else ""
-            self._call.note(bookmark(self._frames, self._call.vars, made, steps=self._steps, transfers=self._transfers))
+            self._call.note(
+                bookmark(
+                    self._frames,
+                    self._call.vars,
+                    self._call.control_id,
+                    steps=self._steps,
+                    transfers=self._transfers,
+                )
+            )
         (method.again or method.run if again else method.run)(self._call, params)
 
     def _given(self, step: Step, method: Method[Any]) -> Mapping[str, Any]:
@@ -286,7 +308,7 @@ class _Run:
     def _execute(self, step: Step, params: ExecuteParams) -> None:
         if len(self._frames) > DEEPEST:
             raise DocumentError("relay_script_nested_too_deep", f"execute: more than {DEEPEST} within each other")
-        self._returned(step, params, self._called(self._destination(params.dest, params.params)))
+        self._returned(step, params.result, self._called(self._destination(params.dest, params.params)))
 
     def _called(self, frame: Frame) -> Any:
         """What a section returns."""
@@ -296,19 +318,18 @@ class _Run:
             return returned.value
         return None
 
-    def _returned(self, step: Step, params: ExecuteParams, value: Any) -> None:
+    def _returned(self, step: Step, result: ChoiceParams | list[Branch] | None, value: Any) -> None:
         self._call.vars["return_value"] = value
-        if params.on_return is not None:
+        if ("on_return",) in step.blocks:
             self._branch(step, ("on_return",), value)
-        self._result(step, params.result, value)
+        self._result(step, result, value)
 
     def _bridged(self, step: Step, params: ConnectParams) -> None:
         result = self._call.vars["connect_result"]
         self._result(step, params.result, result)
-        self._transfer_after(params, result)
+        self._transfer_after(params.transfer_after_bridge, result)
 
-    def _transfer_after(self, params: ConnectParams, result: str) -> None:
-        dest = params.transfer_after_bridge
+    def _transfer_after(self, dest: str | None, result: str) -> None:
         if result == "connected" and dest is not None:
             # What a document written as JSON refers to is its own.
             dest = dest if dest.lstrip().startswith("{") else text_of(substitute(dest, self._call.scopes))

@@ -23,6 +23,9 @@ from esl_record.swml.bookmarks import MOST, Bookmarks
 from esl_record.swml.call import Call
 from esl_record.swml.document import SIZE_LIMIT, Document, parse
 from esl_record.swml.runner import STEPS, go_on, run
+from esl_record.swml.site import Site
+
+NOWHERE = Site()
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -183,14 +186,16 @@ def document_of(sections: dict[str, list[Any]]) -> Document:
 # ---- single steps
 
 
-def resumed(steps: str, *, disposition: str | None = None, at: int) -> tuple[list[Any], dict[str, Any]]:
+def resumed(
+    steps: str, *, disposition: str | None = None, at: int, site: Site = NOWHERE
+) -> tuple[list[Any], dict[str, Any]]:
     """What is done, and the variables, of a run that finds the place of the last step that waits."""
     log: list[Any] = []
     marks: list[Bookmark] = []
     document = parse(f"version: 1.0.0\nsections: {{main: {steps}}}", "greeting")
-    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), note=marks.append), document)
+    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), site=site, note=marks.append), document)
     again: list[Any] = []
-    later = Call(cast(Session, Told(again, disposition)), ToldRecordings(again, marks[at].control_id))
+    later = Call(cast(Session, Told(again, disposition)), ToldRecordings(again, marks[at].control_id), site=site)
     outcome(later, marks[at])
     return again, later.vars
 
@@ -207,8 +212,8 @@ def test_a_background_recording_is_not_begun_twice() -> None:
     assert (variables["record_control_id"], variables["record_call_result"]) == ("c", "success")
 
 
-CONNECT = """[{record: {control_id: r}}, {connect: {to: 'sip:ann@example.com', transfer_after_bridge: main,
-    result: {case: {connected: [{play: 'say:good bye'}, hangup], failed: [{play: 'say:nobody'}, hangup]}}}}]"""
+CONNECT = """[{record: {control_id: r}}, {connect: {to: 'sip:ann@example.com', status_url: 'http://x/',
+    transfer_after_bridge: main, result: {case: {connected: [{play: 'say:good bye'}, hangup], failed: [{play: 'say:nobody'}, hangup]}}}}]"""
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,12 @@ CONNECT = """[{record: {control_id: r}}, {connect: {to: 'sip:ann@example.com', t
     [("SUCCESS", "good bye", "connected", ""), ("USER_BUSY", "nobody", "failed", "busy")],
 )
 def test_a_bridge_has_ended_without_the_service(disposition: str, said: str, result: str, reason: str) -> None:
-    did, variables = resumed(CONNECT, disposition=disposition, at=1)
+    told: list[tuple[str, str]] = []
+    site = Site(tell=lambda url, control_id, state, body: told.append((state, control_id)))
+    did, variables = resumed(CONNECT, disposition=disposition, at=1, site=site)
+    # Under the name of the step that began it.
+    assert [state for state, _ in told] == ["failed", "disconnected" if result == "connected" else "failed"]
+    assert len({control_id for _, control_id in told}) == 1
     assert did == [("speak", said), ("hangup", "NORMAL_CLEARING")]
     assert (variables["connect_result"], variables["connect_failed_reason"]) == (result, reason)
 
@@ -279,4 +289,28 @@ def test_a_document_that_never_rests_is_not_written_down_for_ever(tmp_path: Path
     for _ in range(MOST // SIZE_LIMIT + 2):
         kept.put("3f5b", mark)
     assert list(tmp_path.iterdir()) == []
+    assert kept.get("3f5b") is None
+
+
+def test_what_a_step_was_given_when_it_began_is_not_looked_at_again() -> None:
+    """Its section has changed the variables it was called with."""
+    text = """
+version: 1.0.0
+sections:
+  main: [{set: {p: {a: 1}}}, {execute: {dest: take, params: '${p}', on_return: [{play: 'say:${params.a}'}]}}]
+  take: [{set: {p: no mapping}}, {record: {control_id: r}}]
+"""
+    log: list[Any] = []
+    marks: list[Bookmark] = []
+    outcome(Call(cast(Session, Told(log)), ToldRecordings(log), note=marks.append), parse(text, "greeting"))
+    again: list[Any] = []
+    assert outcome(Call(cast(Session, Told(again)), ToldRecordings(again, "r")), marks[0]) == ""
+    assert again == log
+
+
+def test_a_bookmark_that_cannot_be_written_leaves_none_that_is_passed(tmp_path: Path) -> None:
+    kept = Bookmarks(tmp_path)
+    mark = Bookmark(texts=[], levels=[], vars={}, control_id="r", steps=1, transfers=0)
+    assert kept.put("3f5b", mark)
+    assert not kept.put("3f5b", mark.model_copy(update={"vars": {"half": "\ud800"}}))
     assert kept.get("3f5b") is None

@@ -43,14 +43,16 @@ class ConnectMethod(Method[ConnectParams]):
         return found
 
 
+def _teller(call: Call, given: ConnectParams) -> Tell:
+    url = str(given.status_url) if given.status_url else None
+    return lambda state, params: call.tell(
+        url, "calling.call.connect", call.control_id, state, {"connect_state": state, **params}
+    )
+
+
 def _connect(call: Call, given: ConnectParams) -> None:
     """Bridges the call, which goes on when the other party hangs up. Raises CallGone when the caller does."""
-    groups = given.groups()
-    url, control_id = str(given.status_url) if given.status_url else None, str(uuid.uuid4())
-
-    def tell(state: str, params: Mapping[str, object]) -> None:
-        call.tell(url, "calling.call.connect", control_id, state, {"connect_state": state, **params})
-
+    groups, tell = given.groups(), _teller(call, given)
     unset = {_setting(destination) for group in groups for destination in group if not _template(call, destination)}
     if unset:
         reason = f"setting {' and '.join(sorted(unset))} is empty: the switch is not told how to call"
@@ -67,8 +69,13 @@ def _connect_again(call: Call, given: ConnectParams) -> None:
     disposition = call.session.get_variable("originate_disposition")
     if disposition is None:
         _connect(call, given)
+    elif disposition == "SUCCESS":
+        _teller(call, given)("disconnected", {})
+        _publish(call, Outcome(True))
     else:
-        _publish(call, Outcome(disposition == "SUCCESS", "" if disposition == "SUCCESS" else reason_of(disposition)))
+        reason = reason_of(disposition)
+        _teller(call, given)("failed", {"failed_reason": reason})
+        _publish(call, Outcome(False, reason))
 
 
 def _publish(call: Call, outcome: Outcome) -> None:

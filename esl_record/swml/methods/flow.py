@@ -5,7 +5,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from esl_record.recording.params import number
 from esl_record.swml.call import Call
@@ -65,6 +65,9 @@ Result = Annotated[
     Discriminator(lambda given: "cond" if isinstance(given, list) else "switch"),
 ]
 """What is done after a step, by what it came to: a switch, or the branches of a cond."""
+
+
+RESULT: TypeAdapter[ChoiceParams | list[Branch] | None] = TypeAdapter(Result | None)
 
 
 class ExecuteParams(Parameters):
