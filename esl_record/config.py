@@ -21,7 +21,7 @@ from pydantic_settings import (
 from esl_record import yamltree
 from esl_record.audio.facts import Quality
 from esl_record.errors import ConfigError
-from esl_record.recording.vault import identity
+from esl_record.recording.identity import given, identity, scrubbed
 
 PREFIX = "ESL_RECORD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -115,7 +115,9 @@ def check_spool(folder: Path) -> None:
 Address = Annotated[tuple[str, Annotated[int, Field(ge=0, le=65535)]], NoDecode, BeforeValidator(parse_address)]
 Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, BeforeValidator(_items)]
 Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
-EncryptionKeys = Annotated[list[Annotated[str, AfterValidator(identity)]], NoDecode, BeforeValidator(_items)]
+_KEY = (AfterValidator(given), Field(repr=False, validate_default=False))
+EncryptionKeys = Annotated[list[Annotated[str, AfterValidator(identity)]], NoDecode, BeforeValidator(_items), *_KEY]
+KeyCommand = Annotated[str, *_KEY]
 Lasting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -178,7 +180,7 @@ class Settings(BaseSettings):
         description="AGE-SECRET-KEY-1... that recordings are encrypted to; further ones, separated by commas, only "
         "open what was encrypted to them",
     )
-    encryption_key_command: str = Field("", description="command that writes it, instead; run once, without a shell")
+    encryption_key_command: KeyCommand = Field("", description="command that writes it, instead; run without a shell")
     http: Address = Field(("127.0.0.1", 8088), description="host:port for downloads and the REST API")
     public_url: Annotated[str, AfterValidator(_base_url)] = Field(
         "", description="how others reach that, such as https://pbx.example.com; without it http://<http>"
@@ -248,6 +250,13 @@ def load(flags: Mapping[str, Any], file: Path | None = None) -> Settings:
     """The settings of ``flags`` (None = not given), the environment and ``file`` or the one ``ESL_RECORD_CONFIG``
     names. Raises ConfigError that names setting, value, where it was set, and what is allowed.
     """
+    try:
+        return _loaded(flags, file)
+    except ConfigError as error:
+        raise ConfigError(scrubbed(str(error))) from None
+
+
+def _loaded(flags: Mapping[str, Any], file: Path | None) -> Settings:
     if file is None and os.environ.get(CONFIG_VARIABLE):
         file = Path(os.environ[CONFIG_VARIABLE])
     filed = _read(file) if file else {}

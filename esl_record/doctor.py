@@ -20,6 +20,7 @@ from esl_record.esl.inbound import Inbound
 from esl_record.handlers.loader import found_in, mistake
 from esl_record.recording.room import shortage
 from esl_record.recording.storage import Storage
+from esl_record.recording.vault import Vault
 
 PACKAGES = ("gevent", "greenswitch", "numpy", "scipy", "soundfile", "av", "pydantic")
 
@@ -70,6 +71,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     for folder in (storage.recordings, storage.spool_dir):
         yield from _room(folder.absolute(), settings.disk_floor)
     yield from _handlers(settings.handlers)
+    yield from _key(settings)
     yield _service(settings)
     try:
         with Inbound(settings.event_socket, settings.event_socket_password) as switch:
@@ -126,6 +128,17 @@ def _handlers(folder: Path | None) -> Iterator[Finding]:
     for name, path in found_in(folder).items():
         wrong = mistake(path)
         yield Finding(f"handler {name}", not wrong, wrong or f"{path.absolute()}: it compiles")
+
+
+def _key(settings: Settings) -> Iterator[Finding]:
+    if not (settings.encryption_key or settings.encryption_key_command):
+        return
+    try:
+        Vault.of(settings.encryption_key, settings.encryption_key_command)
+    except ConfigError as error:
+        yield Finding("encryption", False, str(error), "settings encryption_key and encryption_key_command")
+    else:
+        yield Finding("encryption", True, "recordings can be encrypted")
 
 
 def _service(settings: Settings) -> Finding:

@@ -160,7 +160,17 @@ BAD = {
     "wav_samples": ["pcm_24", "PCM_16", "", "mp3"],
     "mp3_bit_rate": ["-1", "321", "nan", "inf", "best"],
     "mp4_bit_rate": ["-1", "321", "nan", "inf", "best"],
-    "encryption_key": ["secret", KEYS[0][:-1], KEYS[0] + "Q", KEYS[0].lower(), KEYS[0][:-1] + "B", "age1" + "q" * 58],
+    "encryption_key": [
+        "secret",
+        KEYS[0][:-1],
+        KEYS[0] + "Q",
+        KEYS[0].lower(),
+        KEYS[0][:-1] + "B",
+        "age1" + "q" * 58,
+        "",
+        " , ",
+    ],
+    "encryption_key_command": ["", "  "],
     "http": ["8088", "h:65536", "http://h:80"],
     "public_url": ["pbx.example.com", "ftp://h", "http://", "http://h/?a=b", "http://h/#a", "//h"],
     "link_lifetime": ["0", "-1", "nan", "inf", "week"],
@@ -180,7 +190,6 @@ ANY = {
     "documents",
     "event_socket_password",
     "database",
-    "encryption_key_command",
 } | {
     "project_id",
     "api_token",
@@ -216,7 +225,7 @@ def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
 
 def names_value(message: str, name: str, value: str) -> bool:
     """Whether ``message`` shows the value, or of a secret not even that."""
-    secret = name in ("webhook_secrets", "encryption_key")
+    secret = name in ("webhook_secrets", "encryption_key", "encryption_key_command")
     return f"{name} = *** (" in message if secret else value in message
 
 
@@ -268,6 +277,29 @@ def test_a_wrong_value_behind_a_right_one_does_no_harm(
     text, expected = GOOD[name].environment
     monkeypatch.setenv(variable(name), text)
     assert getattr(load({}, file), name) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{KEYS[0]}: 1",
+        f"event_socket: {KEYS[0]}",
+        f"encryption_key: *{KEYS[0]}",
+        f"encryption_key: {KEYS[0].lower()} {KEYS[0]}",
+        f"encryption_key: [[{KEYS[0]}]]",
+        f'listen: "\\e[2J{KEYS[0]}\\e]0;"',
+        '"\\e[2J": 1',
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
+    message = refusal(file=settings_file(tmp_path, text))
+    assert KEYS[0][20:].lower() not in message.lower()
+    assert message.isprintable()
+
+
+def test_who_prints_the_settings_prints_no_key() -> None:
+    assert KEYS[0] not in repr(load({"encryption_key": KEYS[0]}))
+    assert "pass show" not in repr(load({"encryption_key_command": "pass show key"}))
 
 
 def test_sources_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

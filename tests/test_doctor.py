@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 from gevent import socket
 from gevent.server import StreamServer
@@ -103,6 +104,26 @@ def test_the_spool_folder_is_left_as_the_service_makes_it(patient: Patient) -> N
     patient.examined()
     spool = patient.data / "spool"
     assert not spool.exists() or spool.stat().st_mode & 0o7777 == 0o2770
+
+
+def test_a_key_that_is_good_is_told_of(patient: Patient) -> None:
+    status, lines = patient.examined(encryption_key=[str(pyrage.x25519.Identity.generate())])
+    assert (status, "encryption: recordings can be encrypted" in findings(lines, "ok")) == (0, True)
+    assert not any("encryption" in line for line in patient.examined()[1])
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"encryption_key": ["AGE-SECRET-KEY-1" + "Q" * 58]}, "AGE-SECRET-KEY-1... is wanted"),
+        ({"encryption_key_command": "false"}, "false ended with status 1"),
+    ],
+)
+def test_a_key_that_is_none_is_bad(patient: Patient, given: dict[str, Any], why: str) -> None:
+    status, lines = patient.examined(**given)
+    (bad,) = findings(lines, "BAD")
+    assert (status, why in bad) == (1, True)
+    assert mend(lines, "encryption") == "settings encryption_key and encryption_key_command"
 
 
 @pytest.mark.parametrize("module", sorted(doctor.NEEDED))

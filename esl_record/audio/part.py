@@ -6,7 +6,8 @@ from pathlib import Path
 
 
 class Part:
-    """What is to become the file ``path``. Unbuffered, so that what cannot be written fails at once.
+    """What is to become the file ``path``, in a folder that is there. Unbuffered, so that what cannot be written fails
+    at once.
 
     Everything raises OSError.
     """
@@ -44,7 +45,6 @@ class Part:
             self._partial.unlink()
 
     def _opened(self) -> int:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
 
     def _close(self) -> None:
@@ -56,6 +56,13 @@ class Part:
 def partial_path(path: Path) -> Path:
     """Where ``path`` is written until it is complete."""
     return path.with_name(f".{path.name}.part")
+
+
+def make_below(root: Path, folder: Path) -> None:
+    """Makes ``folder``, but not ``root`` that it is below: without that, its disk is not there. Raises OSError."""
+    for name in folder.relative_to(root).parts:
+        root /= name
+        root.mkdir(exist_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

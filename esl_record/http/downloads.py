@@ -47,6 +47,8 @@ class Downloads:
         recording = entry_of(self._catalog, recording_id).recording
         file = self._opened(self._path(recording))
         try:
+            if file.size != recording.size:
+                raise _damaged(f"{file.name}: it has {file.size} bytes of audio, not {recording.size}")
             span = _describe(req, resp, recording, file.size, file.changed)
         except BaseException:
             file.close()
@@ -76,9 +78,13 @@ class Downloads:
             message = "the recording is encrypted, and its key is not here"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "recording_locked", message, "id") from None
         except Damaged as error:
-            log.error("http: %s", error)
-            message = "the recording's file is not as it was written"
-            raise Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "recording_damaged", message, "id") from None
+            raise _damaged(str(error)) from None
+
+
+def _damaged(why: str) -> Problem:
+    log.error("http: %s", why)
+    message = "the recording's file is not as it was written"
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "recording_damaged", message, "id")
 
 
 class Blocks:

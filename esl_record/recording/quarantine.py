@@ -77,7 +77,7 @@ def torn(storage: Storage) -> Iterator[Torn]:
             yield path, f"{announced.name} beside it says nothing"
     for path in sorted({*storage.spool_dir.glob(".*.part")} - {*storage.spool_dir.glob(UNANNOUNCED)}):
         yield path, "not written to its end"
-    for path in sorted(storage.recordings.glob("*/*/*/.*.part")):
+    for path in sorted((*storage.recordings.glob(".*.part"), *storage.recordings.glob("*/*/*/.*.part"))):
         if not _is_made_again(storage, path):
             yield path, "not written to its end"
 
@@ -99,7 +99,8 @@ def _is_made_again(storage: Storage, part: Path) -> bool:
                 continue
             except OSError:
                 return True
-            return part in (partial_path(storage.audio_path(recording)), partial_path(storage.document_path(recording)))
+            made = (*storage.encoded_paths(recording), storage.document_path(recording))
+            return part in map(partial_path, made)
     return False
 
 

@@ -5,11 +5,12 @@ and ``.json``, in UTC; while it runs
 ``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and ``.json``, what is to become of it.
 """
 
+import errno
 import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,16 +19,24 @@ from pydantic import ValidationError
 
 from esl_record.audio.encoder import Encoder
 from esl_record.audio.facts import SPEECH, Quality, Tags
-from esl_record.audio.part import partial_path, sync_directory
+from esl_record.audio.part import Part, make_below, partial_path, sync_directory
 from esl_record.audio.spool import Spool
+from esl_record.errors import ConfigError
 from esl_record.recording.draft import Draft
+from esl_record.recording.params import Format
 from esl_record.recording.recording import Recording
-from esl_record.recording.vault import Vault
+from esl_record.recording.vault import SUFFIX, Vault
 
 log = logging.getLogger(__name__)
 
 UNANNOUNCED = ".*.json.part"
 """In the spool directory: what ``announce`` has not written to the end."""
+
+
+MARKER = "encrypted"
+"""In the data directory, once there was a key."""
+
+_MARK = "Recordings are encrypted: while this file is here, none is made without an encryption_key."
 
 
 class Storage:
@@ -42,6 +51,7 @@ class Storage:
     ) -> None:
         self.recordings = data_dir / "recordings"
         self.spool_dir = spool_dir or data_dir / "spool"
+        self._marker = data_dir / MARKER
         self.vault = vault or Vault()
         self._quality = quality
 
@@ -58,6 +68,16 @@ class Storage:
             self.spool_dir.mkdir(parents=True)
             # The switch writes here as a user of the same group; what it makes must be that group's to be read.
             self.spool_dir.chmod(0o2770)
+
+    def keep_to_key(self) -> None:
+        """Notes that there is a key. Raises ConfigError where one was noted and there is none, OSError."""
+        if self.vault.encrypts:
+            write_whole(self._marker, _MARK)
+        elif self._marker.exists():
+            raise ConfigError(
+                f"setting encryption_key: {self._marker} says that recordings are encrypted: set the key, or remove "
+                "that file to record unencrypted from now on"
+            )
 
     @staticmethod
     def new_id() -> str:
@@ -79,6 +99,11 @@ class Storage:
     def _plain_path(self, recording: Recording) -> Path:
         return self.document_path(recording).with_suffix(f".{recording.format}")
 
+    def encoded_paths(self, recording: Recording) -> tuple[Path, Path]:
+        """Where its audio is written without a key and with one: an earlier run may have had other settings."""
+        plain = self._plain_path(recording)
+        return plain, plain.with_name(plain.name + SUFFIX)
+
     def announced_path(self, recording: Recording) -> Path:
         """The JSON file beside the spool, there until the recording is complete and told of."""
         return self.spool_path(recording.recording_id).with_suffix(".json")
@@ -90,6 +115,10 @@ class Storage:
 
     def begin(self, recording: Recording, samples: int = 0) -> Draft:
         """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
+        return self._begun(recording, samples, self.vault.part(self.spool_dir))
+
+    def _begun(self, recording: Recording, samples: int, part: Callable[[Path], Part]) -> Draft:
+        self._make_day(recording)
         encoder = Encoder(
             self._plain_path(recording),
             recording.sample_rate,
@@ -97,15 +126,22 @@ class Storage:
             samples,
             tags=_tags(recording),
             quality=self._quality,
-            part=self.vault.part(self.spool_dir),
+            part=part,
         )
         return Draft(Spool(self.spool_path(recording.recording_id), recording.channels), encoder)
 
     def complete(self, recording: Recording, samples: int) -> Recording:
         """Makes the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does. Raises
         OSError or SpoolError. The spool stays, for the caller to drop once the recording is known of."""
-        draft = self.begin(recording, samples)
-        draft.complete(samples)
+        try:
+            draft = self.begin(recording, samples)
+            draft.complete(samples)
+        except OSError as error:
+            if not (self.vault.encrypts and _is_full(error)):
+                raise
+            log.info("recording %s: encoded beside the recordings: %s", recording.recording_id, error)
+            draft = self._begun(recording, samples, self.vault.part(self.recordings, reserve=0))
+            draft.complete(samples)
         return self.conclude(recording, draft.position)
 
     def conclude(self, recording: Recording, samples: int) -> Recording:
@@ -114,24 +150,33 @@ class Storage:
         Gives the recording with duration, size, sha256 and file filled in. Raises OSError.
         """
         if samples:
-            plain = self._plain_path(recording)
-            target = self.vault.placed(plain)
+            target = self.vault.placed(self._plain_path(recording))
             # What is encrypted is so read back as a whole, while the spool is there.
             with self.vault.open(target) as audio:
                 told = {"size": audio.size, "sha256": audio.sha256(), "file": target.name}
-            if target != plain:
-                # Of a run that had no key, and did not get as far as the JSON.
-                plain.unlink(missing_ok=True)
+            # Of a run with other settings that did not get as far as the JSON.
+            self._remove_encoded(recording, but=target)
             recording = recording.model_copy(update={"duration": samples / recording.sample_rate, **told})
         self.file(recording)
         return recording
 
     def discard(self, recording: Recording) -> None:
         """Removes what an earlier run may have encoded of a recording whose audio is lost."""
-        partial_path(self.audio_path(recording)).unlink(missing_ok=True)
+        for path in self.encoded_paths(recording):
+            partial_path(path).unlink(missing_ok=True)
+
+    def _remove_encoded(self, recording: Recording, but: Path | None = None) -> None:
+        for path in self.encoded_paths(recording):
+            if path != but:
+                path.unlink(missing_ok=True)
+        self.discard(recording)
+
+    def _make_day(self, recording: Recording) -> None:
+        make_below(self.recordings.absolute(), self.document_path(recording).parent)
 
     def file(self, recording: Recording) -> None:
-        """Writes the recording's JSON into place."""
+        """Writes the recording's JSON into place. Raises OSError."""
+        self._make_day(recording)
         write_whole(self.document_path(recording), recording.told().model_dump_json(indent=2))
 
     def as_filed(self, recording: Recording) -> Recording:
@@ -156,6 +201,7 @@ class Storage:
         audio = recording.audio(document)
         if audio is not None:
             audio.unlink(missing_ok=True)
+        self._remove_encoded(recording)
         document.unlink(missing_ok=True)
         self.drop_spool(recording)
 
@@ -174,10 +220,17 @@ class Storage:
         self.spool_path(recording.recording_id).unlink(missing_ok=True)
         self.announced_path(recording).unlink(missing_ok=True)
 
+    def takes(self, recording: Recording, samples: int) -> int:
+        """The bytes that so many ``samples`` may take as audio file and JSON; of mp3 and mp4 that is mostly less."""
+        raw = 2 * recording.channels * samples
+        chosen: float = getattr(self._quality, f"{recording.format}_bit_rate", 0.0)
+        share = 1.0 if recording.format is Format.WAV else max(0.25, 1000 * chosen / (16 * recording.sample_rate))
+        return round(raw * share) + (1 << 20)
+
 
 def write_whole(path: Path, text: str, *, mode: int = 0o640) -> None:
-    """Writes ``text`` to ``path`` so that at any instant the old file or the new is there whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes ``text`` to ``path``, in a folder that is there, so that at any instant the old file or the new is there
+    whole. Raises OSError."""
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -190,6 +243,13 @@ def write_whole(path: Path, text: str, *, mode: int = 0o640) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether a disk that is full is behind ``error``."""
+    while error is not None and getattr(error, "errno", None) != errno.ENOSPC:
+        error = error.__cause__
+    return error is not None
 
 
 def _tags(recording: Recording) -> Tags:

@@ -1,13 +1,10 @@
 """Audio encrypted at rest, and read as if it were not: every file one of the age format (https://age-encryption.org/v1),
 which ``age --decrypt`` reads too."""
 
+import errno
 import hashlib
 import os
-import re
-import shlex
-import signal
 import stat
-import subprocess
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from esl_record.audio.part import Part
 from esl_record.errors import ConfigError, EslRecordError
+from esl_record.recording.identity import HOW, told_by
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -23,19 +21,13 @@ if TYPE_CHECKING:
 SUFFIX = ".age"
 """Behind the name a file would have otherwise."""
 
-HOW = "age-keygen makes one, and so does python3 -c 'import pyrage; print(pyrage.x25519.Identity.generate())'"
-
-PATIENCE = 30.0
-"""Seconds a command has to tell the key."""
+RESERVE = 1 << 24
+"""Bytes that what is still to be encrypted leaves free beside the spools: it can be done anew, and they cannot."""
 
 _BLOCK = 1 << 18
 
-
-def identity(value: str) -> str:
-    """``value``, if it looks like a key; its checksum is looked at where it is used. Raises ValueError."""
-    if not re.fullmatch("AGE-SECRET-KEY-1[AC-HJ-NP-Z02-9]{58}", value):
-        raise ValueError(f"AGE-SECRET-KEY-1... is wanted; {HOW}")
-    return value
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+"""For a file that never has a name, where there is such a thing."""
 
 
 class Locked(EslRecordError, OSError):
@@ -118,12 +110,20 @@ class SealedFile(AudioFile):
 
 class SealedPart(Part):
     """What is to become the encrypted file of ``path``. Until it is complete it has no name, in ``folder``: whatever
-    happens, nothing of it stays."""
+    happens, nothing of it stays. With fewer than ``reserve`` bytes free there, nothing can be written."""
 
-    def __init__(self, path: Path, folder: Path, seal: Callable[[int, Part], None]) -> None:
+    def __init__(self, path: Path, folder: Path, reserve: int, seal: Callable[[int, Part], None]) -> None:
         self._folder = folder
+        self._reserve = reserve
         self._seal = seal
         super().__init__(path.with_name(path.name + SUFFIX))
+
+    def write(self, data: bytes) -> int:
+        found = os.fstatvfs(self._descriptor)
+        # A file system that tells of no blocks counts none.
+        if self._reserve and found.f_blocks and found.f_bavail * found.f_frsize < self._reserve + len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
 
     def complete(self) -> None:
         target = Part(self._path)
@@ -139,6 +139,13 @@ class SealedPart(Part):
         self._close()
 
     def _opened(self) -> int:
+        try:
+            if _UNNAMED:
+                return os.open(self._folder, os.O_RDWR | _UNNAMED | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            # The latter is what kernels say that do not know of it.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+                raise
         # Others may write there: what they have put under this name must not be written to.
         passing = self._folder / f".{uuid.uuid4()}.part"
         descriptor = os.open(passing, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -177,15 +184,20 @@ class Vault:
     @classmethod
     def of(cls, identities: Sequence[str], command: str) -> "Vault":
         """With what the settings ``encryption_key`` and ``encryption_key_command`` say."""
-        return cls(_told(command) if command else identities)
+        return cls(told_by(command) if command else identities)
 
     def placed(self, path: Path) -> Path:
         """Where what would be the file ``path`` lies."""
         return path.with_name(path.name + SUFFIX) if self._keys else path
 
-    def part(self, folder: Path) -> Callable[[Path], Part]:
-        """What makes the beginning of a file; no more than ``folder`` ever holds its audio unencrypted."""
-        return (lambda path: SealedPart(path, folder, self._seal)) if self._keys else Part
+    @property
+    def encrypts(self) -> bool:
+        return bool(self._keys)
+
+    def part(self, folder: Path, reserve: int = RESERVE) -> Callable[[Path], Part]:
+        """What makes the beginning of a file; no more than ``folder`` ever holds its audio unencrypted, and no more
+        of it than leaves ``reserve`` bytes there."""
+        return (lambda path: SealedPart(path, folder, reserve, self._seal)) if self._keys else Part
 
     def open(self, path: Path) -> AudioFile:
         """The audio at ``path``, encrypted or not. Raises Locked, Damaged, OSError."""
@@ -219,49 +231,3 @@ class Vault:
         except pyrage.EncryptError as error:
             # It tells no more than the text of what failed.
             raise failures[0] if failures else OSError(f"it cannot be encrypted: {error}") from error
-
-
-def _told(command: str) -> list[str]:
-    """The keys that ``command`` writes, a line each, as in a file of age-keygen's. Raises ConfigError; the text has
-    neither its arguments nor what it wrote, but for complaints."""
-    name = "setting encryption_key_command"
-    try:
-        arguments = shlex.split(command)
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None
-    if not arguments:
-        raise ConfigError(f"{name}: a program is wanted, such as cat /run/secrets/esl-record.key")
-    program = arguments[0]
-    try:
-        status, told, complaints = _run(arguments)
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"{name}: {program} has not ended within {PATIENCE:g} s") from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{name}: {program}: {getattr(error, 'strerror', None) or error}") from None
-    if status:
-        why = (complaints.strip().splitlines() or ["without a word"])[-1][:200]
-        raise ConfigError(f"{name}: {program} ended with status {status}: {why}")
-    lines = [line.strip() for line in told.splitlines()]
-    if not (keys := [line for line in lines if line and not line.startswith("#")]):
-        raise ConfigError(f"{name}: {program} wrote no key; {HOW}")
-    return keys
-
-
-def _run(arguments: list[str]) -> tuple[int, str, str]:
-    """Its exit status, and what it has written to stdout and stderr. Raises OSError, ValueError, TimeoutExpired."""
-    with subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            told, complaints = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            # With all it has begun: who holds the pipes open is waited for.
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    return process.returncode, told, complaints

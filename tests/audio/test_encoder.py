@@ -35,11 +35,13 @@ def descriptors() -> int:
 
 @pytest.fixture
 def wav(tmp_path: Path) -> Path:
+    (tmp_path / "a").mkdir()
     return tmp_path / "a" / "b.wav"
 
 
 @pytest.fixture(params=FORMATS)
 def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    (tmp_path / "a").mkdir()
     return tmp_path / "a" / f"b.{request.param}"
 
 
@@ -205,7 +207,7 @@ def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_that_name_is_refused_and_stays(path: Path) -> None:
-    path.mkdir(parents=True)
+    path.mkdir()
     with pytest.raises(OSError, match="directory"):
         encode(path, 1)
     assert (here(path), path.is_dir()) == ([path.name], True)

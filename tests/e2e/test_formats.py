@@ -160,6 +160,7 @@ def test_with_a_key_a_message_is_encrypted_and_given_as_it_is(
     # What was recorded stays known without its key, and shut.
     own_service.stop()
     del own_service.settings["encryption_key_command"]
+    (own_service.data / "encrypted").unlink()
     own_service.start()
     assert requests.get(url, timeout=10).status_code == 503
     assert "no encryption_key is set" in own_service.log

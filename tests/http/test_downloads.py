@@ -390,6 +390,19 @@ def test_without_its_key_it_is_not_to_be_had(site: Site, caplog: pytest.LogCaptu
     assert site.get(path_of(recording.recording_id)).content == AUDIO
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_another_in_its_place_is_not_given(site: Site, caplog: pytest.LogCaptureFixture, encrypted: bool) -> None:
+    recording = site.keep(audio=AUDIO)
+    path = sealed(site, recording) if encrypted else site.storage.audio_path(recording)
+    path.write_bytes(pyrage.encrypt(AUDIO[1:], [KEY.to_public()]) if encrypted else AUDIO[1:])
+    for method in ("GET", "HEAD"):
+        answer = site.ask(method, path_of(recording.recording_id))
+        assert (answer.status_code, "etag" in answer.headers) == (500, False)
+    assert codes(site.get(path_of(recording.recording_id))) == [("recording_damaged", "id")]
+    assert f"{path}: it has {len(AUDIO) - 1} bytes of audio, not {len(AUDIO)}" in caplog.text
+    assert open_files(site.storage.recordings) == []
+
+
 @pytest.mark.parametrize("size", [0, 1000, 100_000])
 def test_one_that_was_cut_off_is_not_begun(site: Site, caplog: pytest.LogCaptureFixture, size: int) -> None:
     recording = site.keep(audio=AUDIO)

@@ -227,6 +227,7 @@ def sparse(site: Site, size: int) -> None:
     assert path is not None
     with path.open("r+b") as file:
         file.truncate(size)
+    site.ledger.tell(recording.model_copy(update={"size": size}))
 
 
 def test_a_client_that_reads_nothing_is_let_go(

@@ -67,6 +67,16 @@ def test_a_spool_whose_facts_are_torn_goes_with_them(
     assert len(caplog.records) == 4
 
 
+def test_half_a_file_of_a_run_with_other_settings(storage: Storage, quarantine: Quarantine) -> None:
+    recording = announced(storage)
+    for path in storage.encoded_paths(recording):
+        partial_path(path).write_bytes(b"half")
+    before = everything(storage)
+    (storage.recordings / ".5b1c.part").touch()
+    assert clear(quarantine, lambda: torn(storage)) == 1
+    assert everything(storage) == before
+
+
 def test_a_spool_that_nothing_tells_of(storage: Storage, quarantine: Quarantine) -> None:
     stray = storage.spool_dir / "stray.raw"
     stray.write_bytes(b"audio")

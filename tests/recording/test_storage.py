@@ -8,6 +8,7 @@ import time
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -17,10 +18,13 @@ import pytest
 import soundfile
 from disks import disk_of
 
-from esl_record.errors import SpoolError
+from esl_record.audio.part import partial_path
+from esl_record.errors import ConfigError, SpoolError
+from esl_record.recording import vault as vault_module
 from esl_record.recording.draft import BLOCK
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
+from esl_record.recording.quarantine import torn
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.storage import Storage, write_whole
 from esl_record.recording.vault import Vault
@@ -133,7 +137,8 @@ def test_each_file_is_on_the_disk_before_it_has_its_name(storage: Storage, monke
         monkeypatch.setattr(owner, name, noted(name, getattr(owner, name)))
     storage.complete(begun(), 160)
     filed = ["fsync", "replace", "fsync"]
-    assert steps == [*filed, *filed]
+    # What goes in between is what a run with other settings may have left.
+    assert steps == [*filed, *["unlink"] * 3, *filed]
 
 
 @pytest.mark.parametrize("surplus", [0, 1, 3])
@@ -190,6 +195,7 @@ def test_dropping_a_spool_that_is_not_there_is_no_error(storage: Storage, tmp_pa
 
 def test_a_password_in_an_address_is_not_filed(storage: Storage) -> None:
     recording = begun()
+    storage.prepare()
     params = {**recording.parameters, "status_url": "https://ann:secret@example.com/x?y=1#ot=5"}
     storage.file(recording.model_copy(update={"parameters": params}))
     text = storage.document_path(recording).read_text()
@@ -281,6 +287,90 @@ def test_encrypted_it_is_deleted_as_a_whole_with_or_without_the_key(
     spooled(sealing, recording, noise(160, 1))
     storage.delete(sealing.complete(recording, 160))
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("keyed_first", [False, True])
+@pytest.mark.parametrize("end", ["concluded", "deleted"])
+def test_what_a_run_with_other_settings_left_of_it_goes(
+    storage: Storage, sealing: Storage, tmp_path: Path, keyed_first: bool, end: str
+) -> None:
+    earlier, now = (sealing, storage) if keyed_first else (storage, sealing)
+    recording = begun()
+    spooled(earlier, recording, noise(160, 1))
+    whole = earlier.audio_path(earlier.complete(recording, 160))
+    earlier.document_path(recording).unlink()
+    partial_path(whole).write_bytes(b"half")
+    assert list(torn(now)) == []
+    if end == "concluded":
+        done = now.complete(recording, 160)
+        assert [path for path in whole.parent.iterdir() if path.suffix != ".json"] == [now.audio_path(done)]
+    else:
+        now.delete(recording)
+        assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("keyed_first", [False, True])
+def test_audio_that_is_whole_stays_where_its_spool_is_lost(
+    storage: Storage, sealing: Storage, keyed_first: bool
+) -> None:
+    earlier, now = (sealing, storage) if keyed_first else (storage, sealing)
+    recording = begun()
+    spooled(earlier, recording, noise(160, 1))
+    whole = earlier.audio_path(earlier.complete(recording, 160))
+    partial_path(whole).write_bytes(b"half")
+    now.discard(recording)
+    assert (whole.exists(), partial_path(whole).exists()) == (True, False)
+
+
+@pytest.mark.parametrize("fails", ["writing", "beginning"])
+def test_with_no_room_beside_the_spool_it_is_encoded_beside_the_recordings(
+    sealing: Storage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    recording = begun()
+    spooled(sealing, recording, noise(BLOCK + 160, 1))
+    opening, sizes, begun_in = vault_module.SealedPart._opened, os.fstatvfs, []
+
+    def opened_in(part: vault_module.SealedPart) -> int:
+        begun_in.append(part._folder)
+        if fails == "beginning" and len(begun_in) == 1:
+            raise FULL
+        return opening(part)
+
+    def cramped(descriptor: int) -> Any:
+        return SimpleNamespace(f_blocks=9, f_bavail=1, f_frsize=4096) if len(begun_in) == 1 else sizes(descriptor)
+
+    monkeypatch.setattr(vault_module.SealedPart, "_opened", opened_in)
+    monkeypatch.setattr(os, "fstatvfs", cramped)
+    before = open_descriptors()
+    with caplog.at_level(logging.INFO):
+        done = sealing.complete(recording, BLOCK + 160)
+    assert begun_in == [sealing.spool_dir, sealing.recordings]
+    assert len([one for one in caplog.records if "beside the recordings" in one.getMessage()]) == 1
+    assert opened(sealing.audio_path(done))[-8:] == noise(BLOCK + 160, 1)[-8:]
+    assert {path.name for path in sealing.recordings.iterdir()} == {"2024"}
+    assert open_descriptors() == before
+
+
+def test_what_else_fails_is_not_done_again_elsewhere(sealing: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = begun()
+    spooled(sealing, recording, noise(160, 1))
+    monkeypatch.setattr(os, "fsync", nth(1, os.fsync, OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        sealing.complete(recording, 160)
+
+
+def test_once_there_was_a_key_there_must_be_one(storage: Storage, sealing: Storage, tmp_path: Path) -> None:
+    storage.prepare()
+    storage.keep_to_key()
+    assert files(tmp_path) == {}
+    sealing.keep_to_key()
+    sealing.keep_to_key()
+    marker = tmp_path / "data" / "encrypted"
+    assert "encryption_key" in marker.read_text()
+    with pytest.raises(ConfigError, match=r"data/encrypted .*set the key, or remove that file to record unencrypted"):
+        storage.keep_to_key()
+    marker.unlink()
+    storage.keep_to_key()
 
 
 # ---- what is in place
@@ -513,6 +603,25 @@ def test_a_file_where_a_directory_is_wanted_leaves_the_spool(storage: Storage, t
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         storage.complete(recording, 160)
     assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_recordings_that_are_gone_are_not_made_anew(
+    storage: Storage, sealing: Storage, tmp_path: Path, sealed: bool, when: str
+) -> None:
+    """Their disk is: what was put there would be seen by nobody once it is back."""
+    one, recording = sealing if sealed else storage, begun()
+    spooled(one, recording, noise(160, 1))
+    draft = one.begin(recording) if when == "during" else None
+    away = one.recordings.rename(tmp_path / "away")
+    with pytest.raises(OSError, match="No such file"):
+        draft.complete(160) if draft else one.complete(recording, 160)
+    with pytest.raises(FileNotFoundError):
+        one.file(recording)
+    assert not one.recordings.exists()
+    away.rename(one.recordings)
+    assert one.audio_path(one.complete(recording, 160)).exists()
 
 
 def test_without_a_spool_nothing_is_made(storage: Storage, tmp_path: Path) -> None:

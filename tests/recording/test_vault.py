@@ -5,6 +5,7 @@ import hashlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyrage
@@ -13,8 +14,10 @@ from test_storage import FULL, files, nth, open_descriptors
 
 from esl_record.audio.part import Part
 from esl_record.errors import ConfigError
+from esl_record.recording import identity as identity_module
 from esl_record.recording import vault as vault_module
-from esl_record.recording.vault import Damaged, Locked, Vault
+from esl_record.recording.identity import scrubbed
+from esl_record.recording.vault import RESERVE, Damaged, Locked, Vault
 
 KEY, OTHER = (str(pyrage.x25519.Identity.generate()) for _ in range(2))
 PLAIN = bytes(range(256)) * 1000
@@ -27,7 +30,8 @@ def decrypted(path: Path, key: str = KEY) -> bytes:
 
 
 def kept(vault: Vault, folder: Path, plain: bytes = PLAIN) -> Path:
-    (folder / "spool").mkdir(exist_ok=True)
+    for name in ("spool", "day"):
+        (folder / name).mkdir(exist_ok=True)
     part = vault.part(folder / "spool")(folder / "day" / "a.wav")
     try:
         part.write(plain)
@@ -69,6 +73,53 @@ def test_until_it_is_complete_it_has_no_name(tmp_path: Path) -> None:
     assert files(tmp_path) == {}
     part.discard()
     assert (list(tmp_path.iterdir()), open_descriptors()) == ([], before)
+
+
+@pytest.mark.parametrize("number", [0, errno.EOPNOTSUPP, errno.EISDIR], ids=["unknown", "no", "a directory"])
+def test_where_every_file_has_a_name_it_has_one_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    opened = os.open
+
+    def opening(path: Any, flags: int, mode: int = 0o777) -> int:
+        if number and flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", opening)
+    if not number:
+        monkeypatch.setattr(vault_module, "_UNNAMED", 0)
+    part = Vault([KEY]).part(tmp_path)(tmp_path / "a.wav")
+    part.write(PLAIN)
+    assert list(tmp_path.iterdir()) == []
+    part.complete()
+    assert decrypted(tmp_path / "a.wav.age") == PLAIN
+
+
+def test_what_is_at_fault_with_a_folder_is_not_taken_for_a_lack_of_nameless_files(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Vault([KEY]).part(tmp_path / "gone")(tmp_path / "a.wav")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("free", "reserve", "fits"),
+    [(RESERVE + 10, RESERVE, True), (RESERVE + 9, RESERVE, False), (0, RESERVE, False), (0, 0, True)],
+)
+@pytest.mark.parametrize("counts", [True, False], ids=["counts", "counts none"])
+def test_it_leaves_room_for_the_spools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, reserve: int, fits: bool, counts: bool
+) -> None:
+    found = SimpleNamespace(f_blocks=1 << 30 if counts else 0, f_bavail=free, f_frsize=1)
+    monkeypatch.setattr(os, "fstatvfs", lambda descriptor: found)
+    part = Vault([KEY]).part(tmp_path, reserve)(tmp_path / "a.wav")
+    if fits or not counts:
+        part.write(b"ten bytes!")
+    else:
+        with pytest.raises(OSError, match="No space left") as caught:
+            part.write(b"ten bytes!")
+        assert (caught.value.errno, part.seek(0, os.SEEK_END)) == (errno.ENOSPC, 0)
+    part.discard()
 
 
 def test_no_file_gives_away_what_another_holds(tmp_path: Path) -> None:
@@ -153,7 +204,6 @@ FAULTS = [
     pytest.param(os, "fsync", 1, FULL, id="fsync"),
     pytest.param(os, "fsync", 2, FULL, id="fsync of its directory"),
     pytest.param(Path, "replace", 1, FULL, id="rename"),
-    pytest.param(Path, "mkdir", 1, FULL, id="its directory"),
     pytest.param(os, "open", 1, FULL, id="beginning"),
     pytest.param(os, "open", 2, FULL, id="the encrypted file"),
     pytest.param(Path, "unlink", 1, FULL, id="taking its name away"),
@@ -168,6 +218,8 @@ def test_what_fails_leaves_nothing_that_can_be_read(
     before, vault = open_descriptors(), Vault([KEY])
     (tmp_path / "spool").mkdir()
     with monkeypatch.context() as patch:
+        # Not every system can do without a name, and there is more that may fail.
+        patch.setattr(vault_module, "_UNNAMED", 0)
         patch.setattr(owner, name, nth(number, getattr(owner, name), error))
         with pytest.raises(OSError, match=getattr(error, "strerror", None) or str(error)):
             kept(vault, tmp_path)
@@ -217,6 +269,9 @@ def test_no_shell_has_a_part_in_it(tmp_path: Path) -> None:
         ("/nowhere/at/all secret", "/nowhere/at/all: No such file or directory"),
         ("/tmp secret", "/tmp: Permission denied"),
         ("sh -c 'echo oh no >&2; exit 3' secret", "sh ended with status 3: oh no"),
+        (f"sh -c 'printf \"\\033]0;%s\\007\" {KEY} >&2; exit 1'", r"status 1: \?\]0;AGE-SECRET-KEY-1\.\.\."),
+        (f"sh -c 'echo no {KEY.lower()} >&2; exit 1'", r"status 1: no AGE-SECRET-KEY-1\.\.\."),
+        (KEY, r"AGE-SECRET-KEY-1\.\.\. No such file"),
         ("false secret", "false ended with status 1: without a word"),
         ("sh -c : secret", "sh wrote no key; age-keygen makes one"),
         ("printf '# secret'", "printf wrote no key"),
@@ -233,12 +288,26 @@ def test_a_command_that_tells_none_is_named_with_the_reason_and_nothing_secret(c
         Vault.of([], command)
     assert "setting encryption_key" in str(caught.value)
     assert "secret" not in str(caught.value).replace("/run/secrets/", "")
-    assert "\n" not in str(caught.value)
+    assert KEY[20:].lower() not in str(caught.value).lower()
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nothing of that kind", "nothing of that kind"),
+        (f"a {KEY}, b {KEY.title()}: c", "a AGE-SECRET-KEY-1... b AGE-SECRET-KEY-1... c"),
+        ("AGE-SECRET-KEY-1... is wanted", "AGE-SECRET-KEY-1... is wanted"),
+        ("\033[2J\r\n\x9b\x7f\u00e9", "?[2J????\u00e9"),
+    ],
+)
+def test_neither_a_key_nor_what_a_terminal_acts_on_is_shown(text: str, shown: str) -> None:
+    assert scrubbed(text) == shown
 
 
 @pytest.mark.parametrize("command", ["sleep 60", "sh -c 'sleep 60; echo'"])
 def test_a_command_that_does_not_end_is_not_waited_for(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vault_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(identity_module, "PATIENCE", 0.2)
     with pytest.raises(ConfigError, match=r"has not ended within 0\.2 s"):
         Vault.of([], command)
 
