@@ -46,10 +46,10 @@ class Demo:
         self._console = console
         self._speed = SPEED if fast else 1.0
         self._file = caller
-        # Its own ports, so that a service on this machine is not in the way, and the tick of a clock that runs fast.
-        self._settings = settings.model_copy(
-            update={"listen": ("127.0.0.1", 0), "http": ("127.0.0.1", 0), "tick": settings.tick / self._speed}
-        )
+        # Its own ports, so that a service on this machine is not in the way, the tick of a clock that runs fast, and no
+        # more room than a few seconds take.
+        own = {"listen": ("127.0.0.1", 0), "http": ("127.0.0.1", 0), "tick": settings.tick / self._speed}
+        self._settings = settings.model_copy(update={**own, "disk_floor": 0})
 
     def run(self) -> int:
         with TemporaryDirectory(prefix="esl-record-") as spool:
@@ -106,7 +106,10 @@ class Demo:
         self._print(f"{recording.state.value}: {_why(recording)}, {recording.duration:.2f} s")
         for start, end in recording.speech:
             self._print(f"  speech {start:6.2f} s to {end:6.2f} s")
-        self._print(f"  audio  {audio}")
+        if recording.error:
+            self._print(f"  error  {recording.error}")
+        if audio is not None:
+            self._print(f"  audio  {audio}")
         self._print(f"  facts  {service.storage.document_path(recording)}")
         return 0 if recording.state is State.FINISHED else 1
 

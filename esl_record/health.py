@@ -37,6 +37,8 @@ class Health:
         self._room = room
         self._full = full
         self._ticked = time.monotonic()
+        self._asking = False
+        """Whether the disk is being asked for its figures."""
 
     def ticked(self) -> None:
         self._ticked = time.monotonic()
@@ -63,6 +65,13 @@ class Health:
         self._metrics.look(live, len(self._calls), totals, depth, time.time())
         self._metrics.bytes.labels("recordings").set(totals.size)
         self._metrics.refusing.set(bool(self._room.refusal))
+        # A thread for each monitor that asks a disk that does not answer: soon there would be none for the recordings.
+        if not self._asking and not self._room.late:
+            self._look_at_disk()
+        return self._metrics.exposition()
+
+    def _look_at_disk(self) -> None:
+        self._asking = True
         try:
             spooled, free = off_hub(self._storage.usage)
         except OSError as error:
@@ -70,4 +79,5 @@ class Health:
         else:
             self._metrics.bytes.labels("spool").set(spooled)
             self._metrics.bytes.labels("free").set(free)
-        return self._metrics.exposition()
+        finally:
+            self._asking = False

@@ -1,4 +1,4 @@
-"""One process at a time for a data directory."""
+"""One process at a time for a data directory, or a spool."""
 
 import fcntl
 from collections.abc import Iterator
@@ -11,11 +11,12 @@ NAME = ".lock"
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[None]:
-    """Holds ``data_dir``, which must exist, to the end of the block. Raises ConfigError where another process does."""
+def held(folder: Path, setting: str = "data_dir") -> Iterator[None]:
+    """Holds ``folder``, which must exist, to the end of the block. Raises ConfigError where another process does; the
+    text names ``setting``."""
     try:
-        with (data_dir / NAME).open("a") as file:
+        with (folder / NAME).open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
-        raise ConfigError(f"setting data_dir = {data_dir}: another esl-record uses it; each needs its own") from None
+        raise ConfigError(f"setting {setting} = {folder}: another esl-record uses it; each needs its own") from None

@@ -1,7 +1,7 @@
 """Recovery without a service: what a killed one left is completed, and the catalog made anew from what is on disk."""
 
 import time
-from contextlib import closing, nullcontext, suppress
+from contextlib import closing, suppress
 
 from rich.console import Console
 from rich.progress import Progress
@@ -32,7 +32,8 @@ def recover(settings: Settings, console: Console, *, rebuild: bool) -> int:
     quarantine = Quarantine(settings.data_dir / FOLDER)
     if settings.database and rebuild:
         raise ConfigError("setting database: others may have rows there: only <data-dir>/catalog.sqlite is made anew")
-    with held(settings.data_dir), held(settings.spool_dir) if settings.spool_dir else nullcontext():
+    with held(settings.data_dir), held(storage.spool_dir, "spool_dir"):
+        storage.keep_to_key()
         put_away = clear(quarantine, lambda: torn(storage))
         if rebuild:
             put_away += clear(quarantine, lambda: unreadable(storage))

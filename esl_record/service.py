@@ -161,7 +161,8 @@ class Service:
         clear(Quarantine(settings.data_dir / QUARANTINE), lambda: torn(self.storage))
         self._recovery.find()
         self._room.on_room = self._recovery.hurry
-        self._room.look()
+        self._ending.callback(gevent.spawn(self._room.watch).kill)
+        self._room.looked.wait()
         self._bookmarks.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
@@ -173,7 +174,7 @@ class Service:
         sender.start()
         self._ending.callback(sender.stop)
         # The first expression of a process takes seconds to get ready for.
-        beside = (self._tick, self._recover, self._prune, self._room.watch, self.metrics.watch_hub, javascript.prepare)
+        beside = (self._tick, self._recover, self._prune, self.metrics.watch_hub, javascript.prepare)
         tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run, self._ask_back)]
         self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
@@ -411,8 +412,9 @@ class Service:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
-            for folder in filter(None, (self.settings.data_dir, self.settings.spool_dir)):
-                self._ending.enter_context(held(folder))
+            self._ending.enter_context(held(self.settings.data_dir))
+            # Also its own: it may be what another's setting names.
+            self._ending.enter_context(held(self.storage.spool_dir, "spool_dir"))
             self.storage.keep_to_key()
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from esl_record.config import Settings
 from esl_record.demo import Demo
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
+from esl_record.recording.room import Room
 from esl_record.standin import voice
 
 
@@ -28,10 +30,10 @@ def _log_level() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def watched(data: Path, caller: Path | None = None) -> tuple[int, str]:
+def watched(data: Path, caller: Path | None = None, **settings: Any) -> tuple[int, str]:
     """The exit status, and what is printed where nothing can be redrawn."""
     out = StringIO()
-    status = Demo(Settings(data_dir=data), Console(file=out, width=60), caller=caller, fast=True).run()
+    status = Demo(Settings(data_dir=data, **settings), Console(file=out, width=60), caller=caller, fast=True).run()
     return status, out.getvalue()
 
 
@@ -78,10 +80,20 @@ def test_it_records_what_a_file_says(tmp_path: Path) -> None:
 
 
 def test_a_caller_who_says_nothing_is_status_1(tmp_path: Path) -> None:
-    status, told = watched(tmp_path / "data", a_wav(tmp_path / "silence.wav", np.zeros(16000, np.int16)))
+    silence = a_wav(tmp_path / "silence.wav", np.zeros(16000, np.int16))
+    # It needs little room, whatever a service would want.
+    status, told = watched(tmp_path / "data", silence, disk_floor=10**18)
     assert status == 1
     assert "no_input: ended by initial_timeout, 4.00 s" in told
     assert soundfile.info(fact(told, "audio")).frames == 32000
+
+
+def test_what_could_not_be_recorded_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Room, "refusal", "the disk is full")
+    status, told = watched(tmp_path)
+    assert status == 1
+    assert "  error  the recording could not be begun: the disk is full\n" in told
+    assert "  audio  " not in told
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_what_was_left_is_completed_and_will_be_told_of(storage: Storage, capsys
         events = ledger.outbox.pending()
         assert [event.state for event in events] == ["recording", "finished"]
         assert events[-1].body["params"]["url"].startswith(LINK)
-    assert list(storage.spool_dir.iterdir()) == []
+    assert list(storage.spool_dir.glob("[!.]*")) == []
 
 
 def test_with_a_key_it_is_encrypted(
@@ -92,6 +92,22 @@ def test_with_a_key_it_is_encrypted(
     capsys.readouterr()
     assert main(["recordings", "--data-dir", str(storage.recordings.parent), "show", done.recording_id]) == 0
     assert json.loads(capsys.readouterr().out)["path"] == str(path.with_name(done.file))
+
+
+@pytest.mark.parametrize("command", ["recover", "serve"])
+def test_without_the_key_nothing_more_is_made(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.setenv("ESL_RECORD_ENCRYPTION_KEY", str(pyrage.x25519.Identity.generate()))
+    assert recover(storage) == 0
+    monkeypatch.delenv("ESL_RECORD_ENCRYPTION_KEY")
+    one = left(storage, 1)
+    assert main([command, "--data-dir", str(storage.recordings.parent)]) == 2
+    assert "set the key, or remove that file to record unencrypted" in capsys.readouterr().err
+    assert (list(storage.filed()), storage.spool_path(one.recording_id).exists()) == ([], True)
+    (storage.recordings.parent / "encrypted").unlink()
+    assert recover(storage) == 0
+    assert [done.file[-4:] for _, done in storage.filed()] == [".wav"]
 
 
 def test_beside_a_service_it_does_nothing(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 import requests
 import yaml
 from gevent import socket
+from gevent.monkey import get_original
 from receivers import SECRETS, SIGNING_KEY, Endpoint
 
 from esl_record.config import Settings
@@ -22,6 +23,7 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
+from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.service import Service
 from esl_record.standin import voice
@@ -154,6 +156,15 @@ def test_a_second_service_on_the_same_data_is_refused(make: Make, tmp_path: Path
     assert told == f"setting data_dir = {tmp_path}/data: another esl-record uses it; each needs its own"
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["the second names it", "the first names it"])
+def test_a_second_service_on_the_same_spool_is_refused(make: Make, tmp_path: Path, named: bool) -> None:
+    spool = tmp_path / "other" / "spool"
+    pair = [{"spool_dir": spool}, {"data_dir": tmp_path / "other"}]
+    first, second = pair[::-1] if named else pair
+    make(**first).start()
+    assert refused(make(**second)) == f"setting spool_dir = {spool}: another esl-record uses it; each needs its own"
+
+
 def test_services_with_data_of_their_own_do_not_disturb_each_other(make: Make, tmp_path: Path) -> None:
     first, second = make(), make(data_dir=tmp_path / "other")
     first.start()
@@ -235,7 +246,7 @@ def test_a_spool_that_was_left_becomes_its_recording(
     service = make()
     service.start()
     until(lambda: sum("recovered" in message for message in caplog.messages) == 2, "the recovery")
-    assert list(service.storage.spool_dir.iterdir()) == []
+    assert list(service.storage.spool_dir.glob("[!.]*")) == []
     found = {recording.recording_id: recording for recording in recordings(service)}
     assert [found[one.recording_id].duration for one in left] == [1.0, 2.0]
     assert {one.end_reason for one in found.values()} == {EndReason.RECOVERED}
@@ -402,6 +413,46 @@ def test_figures_and_readiness_are_served(make: Make, switch: Switch) -> None:
     assert "esl_record_refusing 0.0" in told
 
 
+def test_monitors_take_one_thread_of_a_disk_that_does_not_answer(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make()
+    service.start()
+    url = "http://{}:{}/metrics".format(*service.http_address)
+    answers, asked = get_original("threading", "Event")(), []
+
+    def hanging() -> tuple[int, int]:
+        asked.append(1)
+        answers.wait()
+        return 7, 1234
+
+    monkeypatch.setattr(service.storage, "usage", hanging)
+    try:
+        first = gevent.spawn(requests.get, url, timeout=LIMIT)
+        until(lambda: asked, "the disk to be asked")
+        assert requests.get(url, timeout=LIMIT).status_code == 200
+        assert len(asked) == 1
+    finally:
+        answers.set()
+    assert 'esl_record_bytes{of="spool"} 7.0' in first.get(timeout=LIMIT).text
+    monkeypatch.setattr(Room, "late", True)
+    assert requests.get(url, timeout=LIMIT).status_code == 200
+    assert len(asked) == 1
+
+
+def test_with_a_disk_that_does_not_answer_it_starts_and_says_so(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("esl_record.recording.room.LATE", 0.05)
+    answers = get_original("threading", "Event")()
+    service = make()
+    monkeypatch.setattr(service._room, "_probe", lambda folder: answers.wait() and None)
+    try:
+        service.start()
+        answer = requests.get("http://{}:{}/readyz".format(*service.http_address), timeout=LIMIT)
+        told = f"no recording is begun: {service.storage.spool_dir} has not answered for 0.05 s"
+        assert (answer.status_code, answer.json()) == (503, [told])
+    finally:
+        answers.set()
+    until(lambda: not service._room.refusal, "the disk")
+
+
 def test_below_the_floor_no_recording_is_begun(make: Make, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
     service = make(disk_floor=10**18)
     service.start()
@@ -514,7 +565,7 @@ def test_stopping_keeps_what_outlasts_it_and_hands_the_call_back(
         call.wait(LIMIT)
         assert call.went_on
     assert [recording.end_reason for recording in recordings(service)] == [EndReason.STOP] * 3
-    assert list(service.storage.spool_dir.iterdir()) == []
+    assert list(service.storage.spool_dir.glob("[!.]*")) == []
 
 
 def test_stopping_hands_back_a_call_that_records_nothing(make: Make, switch: Switch) -> None:

@@ -247,6 +247,8 @@ class Recorder:
         self._spool.size()
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
+        # A tick would hear beyond a pause that is still to come.
+        track.past = True
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
@@ -257,6 +259,7 @@ class Recorder:
                 self._replay(m.Resume(end))
                 track.release(end)
         self._rehear(track, self._size())
+        track.past = False
         if not self._machine.state.final and not self._taps_on(left):
             self._post(m.Stop)
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)

@@ -1,6 +1,7 @@
 """Spools that were left behind: each becomes the recording it was to be."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -8,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from esl_record.audio.spool import Spool
-from esl_record.errors import DatabaseError, SpoolError
+from esl_record.errors import DatabaseError, EslRecordError, SpoolError
 from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import Recording
+from esl_record.recording.room import StatVfs, free
 from esl_record.recording.storage import UNANNOUNCED, Storage
+from esl_record.recording.vault import RESERVE
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +33,10 @@ CLOSING = 2.0
 
 Told = tuple[Recording, PauseBehavior | None]
 """A state to tell of, and how a paused recording is paused."""
+
+
+class _TooLarge(EslRecordError):
+    """A recording for which there is too little room; the text has how much there is."""
 
 
 @dataclass(slots=True)
@@ -63,12 +70,14 @@ class Recovery:
         *,
         quiet: float = QUIET,
         clock: Callable[[], float] = time.time,
+        statvfs: StatVfs = os.statvfs,
     ) -> None:
         self._storage = storage
         self._begun = begun
         self._tell = tell
         self._quiet = quiet
         self._clock = clock
+        self._statvfs = statvfs
         self._at_work: Path | None = None
         self._left: dict[Path, _Left] = {}
         """By the JSON file beside the spool."""
@@ -155,11 +164,13 @@ class Recovery:
             self._at_work = path
             try:
                 completed = self._recover(path, left)
-            except (OSError, SpoolError, DatabaseError) as error:
+            except (OSError, SpoolError, DatabaseError, _TooLarge) as error:
                 left.due, why = self._clock() + RETRY, str(error).splitlines()[0]
-                if why != left.complaint:
+                # How much is free is another number each time.
+                complaint = _TooLarge.__name__ if isinstance(error, _TooLarge) else why
+                if complaint != left.complaint:
                     log.error("%s: it cannot be completed yet: %s", path, why)
-                left.complaint = why
+                left.complaint = complaint
             except Exception as error:
                 # A ValidationError, and whatever else the numbers and names of a damaged file lead to.
                 self._left.pop(path, None)
@@ -235,7 +246,24 @@ class Recovery:
             samples = spool.size()
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": path.stat().st_mtime}
         done = recording.model_copy(update=ended)
-        return off_hub(lambda: self._storage.complete(done, samples))
+        return off_hub(lambda: self._complete(done, samples))
+
+    def _complete(self, done: Recording, samples: int) -> Recording:
+        folder, wanted = self._storage.recordings, self._storage.takes(done, samples)
+        if self._storage.vault.encrypts and not self._passes_spool(wanted):
+            # Both of it are there for a while: as it is encoded, and encrypted.
+            wanted *= 2
+        found = self._statvfs(folder)
+        # Tried for all that, it would take what is free from the calls that live, and fail: again and again.
+        if found.f_blocks and free(found) < wanted:
+            raise _TooLarge(f"{folder} has {free(found)} bytes free, and it may take {wanted}")
+        return self._storage.complete(done, samples)
+
+    def _passes_spool(self, size: int) -> bool:
+        """Whether there is room for ``size`` bytes beside the spool, on another disk than the recordings'."""
+        spool, found = self._storage.spool_dir, self._statvfs(self._storage.spool_dir)
+        elsewhere = spool.stat().st_dev != self._storage.recordings.stat().st_dev
+        return elsewhere and (not found.f_blocks or free(found) >= size + RESERVE)
 
 
 def _call_of(path: Path) -> str:

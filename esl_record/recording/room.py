@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import gevent
+from gevent.event import Event as Flag
 
 from esl_record.hub import off_hub
 
@@ -25,6 +26,9 @@ LEAST = 1 << 20
 """Bytes with fewer of which a disk counts as full, and as full until it has twice as many: what one recording gives up
 there the next takes, and all of them would have holes."""
 
+LATE = 10.0
+"""Seconds after which a look that has not come back counts as a disk that does not answer."""
+
 FILES = 1000
 """Files that must have room: a recording takes five."""
 
@@ -37,9 +41,9 @@ StatVfs = Callable[[Path], os.statvfs_result]
 def shortage(folder: Path, found: os.statvfs_result, floor: int, times: float = 1.0) -> str:
     """What ``folder`` has too little of for a ``floor`` in bytes, empty if nothing. ``times`` as much is wanted."""
     # A file system that tells of no blocks or files counts none.
-    if found.f_blocks and _free(found) < floor * times:
+    if found.f_blocks and free(found) < floor * times:
         size = found.f_blocks * found.f_frsize
-        return f"{folder} has {_free(found)} of {size} bytes free, fewer than disk_floor = {floor}"
+        return f"{folder} has {free(found)} of {size} bytes free, fewer than disk_floor = {floor}"
     if floor and found.f_files and found.f_favail < FILES * times:
         return f"{folder} has room for {found.f_favail} more files, fewer than {FILES}"
     return ""
@@ -60,14 +64,19 @@ def write_probe(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _free(found: os.statvfs_result) -> int:
+def free(found: os.statvfs_result) -> int:
+    """The bytes of it that this user may still take."""
     return found.f_bavail * found.f_frsize
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    return f"{folder} cannot be written: {error.strerror}"
 
 
 class Room:
     """Watches the file systems of ``folders``: with fewer than ``floor`` bytes free in one of them no recording is to
     be begun; 0 is no floor. Nor with one at fault: a disk that is full, or has become read-only, a quota that is used
-    up, an I/O error, a file system that is not there.
+    up, an I/O error, a file system that is not there, or does not answer.
 
     What runs goes on, the floor is for that. ``on_room`` is called when recordings can be begun again. ``clock`` gives
     seconds.
@@ -88,15 +97,29 @@ class Room:
         self._statvfs = statvfs
         self._probe = probe
         self._clock = clock
+        self.looked = Flag()
+        """Set once the first look is over, or late."""
         self._shortages: dict[Path, str] = {}
         self._faults: dict[Path, str] = {}
+        self._unproven: set[Path] = set()
+        """Where the last file could not be written."""
+        self._asked: Path | None = None
+        """Whose disk was asked last."""
+        self._late = ""
+        self._logged = ""
+        """What kind of reason the log was given last."""
         self._tried: float | None = None
         self._doubted = False
 
     @property
     def refusal(self) -> str:
         """Why no recording is to be begun now, with the folder; empty where one can be."""
-        return next(iter((*self._faults.values(), *self._shortages.values())), "")
+        return next(iter((*filter(None, [self._late]), *self._faults.values(), *self._shortages.values())), "")
+
+    @property
+    def late(self) -> bool:
+        """Whether a disk does not answer; what else asks it waits as well."""
+        return bool(self._late)
 
     def fault(self, folder: Path | None = None) -> str:
         """Why ``folder``, or any of them, cannot be written; empty where it can be."""
@@ -109,37 +132,73 @@ class Room:
     def watch(self) -> None:
         """Looks until it is killed."""
         while True:
+            try:
+                self.look()
+            except Exception:
+                log.exception("the disks could not be looked at")
             gevent.sleep(EVERY)
-            self.look()
 
     def look(self) -> None:
         """One look, and a line in the log where it changes something."""
-        now, refused = self._clock(), self.refusal
+        now = self._clock()
         trying = bool(self._faults) or self._doubted or self._tried is None or now - self._tried >= TRIED
         if trying:
             self._tried, self._doubted = now, False
-        found, self._faults = off_hub(lambda: self._found(trying))
+        # The look itself waits for as long as the disk does: given up, it would leave a thread behind each time.
+        alarm = gevent.spawn_later(LATE, self._is_late)
+        try:
+            found, self._faults = off_hub(lambda: self._found(trying))
+            self._late = ""
+        finally:
+            alarm.kill()
+            self.looked.set()
         self._shortages = {folder: short for folder, stat in found.items() if (short := self._short(folder, stat))}
-        if self.refusal and not refused:
-            lower = "" if self._faults else ", or set disk_floor lower (0 = off)"
-            log.error("no recording is begun any more: %s; mend that%s, and they are begun again", self.refusal, lower)
-        elif refused and not self.refusal:
-            told = ", ".join(f"{folder} has {_free(stat)} bytes free" for folder, stat in found.items())
+        if self._tell() and not self.refusal:
+            told = ", ".join(f"{folder} has {free(stat)} bytes free" for folder, stat in found.items())
             log.info("recordings are begun again: %s", told)
             self.on_room()
+
+    def _is_late(self) -> None:
+        self._late = f"{self._asked} has not answered for {LATE:g} s"
+        self._tell()
+        self.looked.set()
+
+    def _tell(self) -> bool:
+        """A line in the log where recordings are refused for another kind of reason; whether the kind has changed."""
+        kind = "late" if self._late else "fault" if self._faults else "shortage" if self._shortages else ""
+        before, self._logged = self._logged, kind
+        if kind and kind != before:
+            since = "still no recording is begun" if before else "no recording is begun any more"
+            lower = ", or set disk_floor lower (0 = off)" if kind == "shortage" else ""
+            log.error("%s: %s; mend that%s, and they are begun again", since, self.refusal, lower)
+        return kind != before
 
     def _found(self, trying: bool) -> tuple[dict[Path, os.statvfs_result], dict[Path, str]]:
         found, faults = {}, {}
         for folder in self._folders:
+            self._asked = folder
             try:
                 found[folder] = stat = self._statvfs(folder)
-                if stat.f_blocks and _free(stat) < LEAST * (2 if folder in self._faults else 1):
-                    faults[folder] = f"{folder} is full: {_free(stat)} bytes free"
-                elif trying:
-                    self._probe(folder)
+                if stat.f_blocks and free(stat) < LEAST * (2 if folder in self._faults else 1):
+                    faults[folder] = f"{folder} is full: {free(stat)} bytes free"
+                elif trying and (fault := self._unwritable(folder)):
+                    faults[folder] = fault
             except OSError as error:
-                faults[folder] = f"{folder} cannot be written: {error.strerror}"
+                faults[folder] = _unwritable(folder, error)
         return found, faults
+
+    def _unwritable(self, folder: Path) -> str:
+        """Why ``folder`` cannot be written, empty where a file can be: twice in a row, after one that could not."""
+        try:
+            self._probe(folder)
+        except OSError as error:
+            self._unproven.add(folder)
+            return _unwritable(folder, error)
+        if folder not in self._unproven:
+            return ""
+        # A quota that is just used up lets one through now and then.
+        self._unproven.remove(folder)
+        return self._faults.get(folder, "")
 
     def _short(self, folder: Path, found: os.statvfs_result) -> str:
         before = self._shortages.get(folder, "")

@@ -65,7 +65,7 @@ class Engine:
 
     def tick(self) -> None:
         """Reads all sources, decides all new frames, then wakes each track that changed, failed or fell due."""
-        tracks = [track for track in self._tracks if track.error is None]
+        tracks = [track for track in self._tracks if track.error is None and not track.past]
         stirred: dict[Track, None] = {}
         unread, frames = tracks, 0
         while unread and frames < TICK_FRAMES:

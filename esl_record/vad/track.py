@@ -51,6 +51,8 @@ class Track:
         """Samples read from the source."""
         self.speaking = False
         """Whether any leg was speaking in the last frame decided."""
+        self.past = False
+        """Its source has what was said before: `catch_up` alone reads it, no tick does."""
         self.deadline: int | None = None
         """At the first tick where `decided` has reached it, `wake` is called and this is cleared."""
         self.error: Exception | None = None

@@ -35,7 +35,7 @@ from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
 from esl_record.standin import voice
-from esl_record.vad.engine import Engine
+from esl_record.vad.engine import Engine, Track
 
 LIMIT = 5.0
 """Seconds a test waits for what must come."""
@@ -1622,6 +1622,7 @@ def test_the_tap_does_what_was_noted_last(bench: Make, paused: bool, behavior: P
     tell("", mask=mask)
     first.die()
     second = bench(left=first, **NO_LIMITS).begin()
+    assert second.recorder.begun.wait(LIMIT)
     second.hear(said(1.0))
     assert second.told[0][0].state is (State.PAUSED if paused else State.RECORDING)
     assert second.told[0][1] is (behavior if paused else None)
@@ -1629,6 +1630,30 @@ def test_the_tap_does_what_was_noted_last(bench: Make, paused: bool, behavior: P
     assert how(second.result()) == (State.FINISHED, EndReason.STOP)
     assert second.result().duration == (1.0 if paused and not mask else 2.0)
     assert second.samples()[RATE:].any() == (not paused)
+
+
+def test_what_came_after_a_pause_is_not_heard_before_it(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ticks of live calls go on while it is gone through."""
+    params = {**NO_LIMITS, "max_length": 1.0}
+    first = bench(**params).begin()
+    first.hear(said(0.5))
+    assert first.recorder.pause(PauseBehavior.SILENCE).wait(LIMIT)
+    first.session.write(silence(3.0))
+    first.die()
+    second = bench(left=first, **params)
+
+    def ticked(track: Track, upto: int) -> None:
+        second.engine.tick()
+        caught_up(track, upto)
+
+    caught_up = Track.catch_up
+    monkeypatch.setattr(Track, "catch_up", ticked)
+    second.begin()
+    assert second.recorder.resume().wait(LIMIT)
+    second.hear(said(1.0))
+    assert how(second.result()) == (State.FINISHED, EndReason.MAX_LENGTH)
+    assert [(pause.start, pause.end) for pause in second.result().pauses] == [(0.5, 3.5)]
+    assert second.result().duration == 4.0
 
 
 @pytest.mark.parametrize("limited", [True, False])

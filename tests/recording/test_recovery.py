@@ -10,11 +10,14 @@ import pytest
 from disks import disk_of
 from test_storage import START, begun, files, frames, noise, spooled
 
+from esl_record.audio.facts import Quality
 from esl_record.errors import DatabaseError
 from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.params import Format
 from esl_record.recording.recording import PauseTime, Recording
 from esl_record.recording.recovery import CLOSING, COMES_BACK, QUIET, RETRY, Recovery
 from esl_record.recording.storage import Storage
+from esl_record.recording.vault import RESERVE, Vault
 
 WRITTEN = START + 10.0
 """When the switch wrote a spool last."""
@@ -131,6 +134,14 @@ def test_a_recording_of_this_run_is_left_alone(storage: Storage, tmp_path: Path)
 
 def test_nothing_left_is_nothing_done(storage: Storage) -> None:
     assert recovered(storage) == ([], [])
+
+
+def test_what_was_not_announced_to_the_end_has_never_begun(storage: Storage, tmp_path: Path) -> None:
+    """A tap is started only then."""
+    storage.prepare()
+    (storage.spool_dir / ".x.json.part").write_text("{")
+    assert recovered(storage) == ([], [])
+    assert files(tmp_path) == {}
 
 
 def test_a_recording_whose_tap_never_wrote_ends_in_error(storage: Storage, tmp_path: Path) -> None:
@@ -284,6 +295,70 @@ def test_a_full_disk_leaves_the_spool_until_there_is_room(
     assert told.said[-1] == ("ended", done)
 
 
+def free_of(size: int) -> os.statvfs_result:
+    return os.statvfs_result((4096, 1, 10**12, size, size, 0, 0, 0, 0, 255))
+
+
+SPARE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("format", "quality", "sealed", "wanted"),
+    [
+        ("wav", Quality(), False, 1600 + SPARE),
+        ("mp3", Quality(), False, 400 + SPARE),
+        ("mp4", Quality(), False, 400 + SPARE),
+        ("mp3", Quality(mp3_bit_rate=64), False, 800 + SPARE),
+        ("wav", Quality(), True, 2 * (1600 + SPARE)),
+    ],
+    ids=["wav", "mp3", "mp4", "a bit rate", "encrypted on the same disk"],
+)
+def test_what_may_not_fit_is_not_begun(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+    quality: Quality,
+    sealed: bool,
+    wanted: int,
+) -> None:
+    storage = Storage(tmp_path / "data", quality=quality)
+    monkeypatch.setattr(Vault, "encrypts", sealed)
+    recording = begun().model_copy(update={"format": Format(format)})
+    left_behind(storage, recording, noise(800, 1))
+    has, now, encoded = wanted - 1, WRITTEN + QUIET, []
+    monkeypatch.setattr(Storage, "begin", lambda *_: encoded.append(now) or no_room())
+    recovery = Recovery(
+        storage, lambda one: None, lambda one, pausing: None, clock=lambda: now, statvfs=lambda _: free_of(has)
+    )
+    recovery.find()
+    for _ in range(3):
+        assert list(recovery.run()) == []
+        has -= 1
+        recovery.hurry()
+    told = f"{storage.recordings} has {wanted - 1} bytes free, and it may take {wanted}"
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == f"{storage.announced_path(recording)}: it cannot be completed yet: {told}"
+    assert (encoded, len(recovery.left)) == ([], 1)
+    has = wanted
+    assert list(recovery.run()) == []
+    assert encoded == [now]
+
+
+def no_room() -> None:
+    raise OSError("no room after all")
+
+
+@pytest.mark.parametrize(("free", "passes"), [(SPARE + RESERVE, True), (SPARE + RESERVE - 1, False)])
+def test_on_a_disk_of_its_own_the_spool_may_have_room_for_what_is_to_be_encrypted(
+    tmp_path: Path, free: int, passes: bool
+) -> None:
+    storage = Storage(tmp_path, Path("/proc"))
+    storage.prepare_recordings()
+    recovery = Recovery(storage, lambda one: None, lambda one, pausing: None, statvfs=lambda _: free_of(free))
+    assert recovery._passes_spool(SPARE) is passes
+
+
 def test_a_file_in_place_of_the_recordings_leaves_every_spool(storage: Storage, tmp_path: Path) -> None:
     for number in (1, 2):
         left_behind(storage, begun(number=number), noise(160, 1))
@@ -294,6 +369,7 @@ def test_a_file_in_place_of_the_recordings_leaves_every_spool(storage: Storage, 
     assert (done, len(left)) == ([], 2)
     assert files(tmp_path) == before
     storage.recordings.unlink()
+    storage.prepare_recordings()
     done, _ = recovered(storage)
     assert len(done) == 2
 

@@ -3,9 +3,12 @@
 import errno
 import logging
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gevent
 import pytest
+from gevent.monkey import get_original
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -166,9 +169,9 @@ def test_a_folder_that_cannot_be_written_is_a_fault_whatever_the_floor(
     assert machine.room.fault(machine.recordings) == ""
     assert lines(caplog) == [("ERROR", f"no recording is begun any more: {fault}; mend that, and they are begun again")]
     machine.broken.clear()
-    assert machine.look() == ""
+    assert machine.look(2) == ""
     assert [level for level, _ in lines(caplog)] == ["ERROR", "INFO"]
-    assert machine.found == [106.0]
+    assert machine.found == [107.0]
 
 
 def test_a_disk_is_full_until_there_is_room_for_more_than_what_one_gives_up(
@@ -229,8 +232,97 @@ def test_a_fault_that_leaves_too_little_room_behind_is_not_over(
     machine.disks[machine.spool] = disk(FLOOR // 2)
     assert "cannot be written" in machine.look()
     machine.broken.clear()
+    assert "cannot be written" in machine.look()
     assert "fewer than disk_floor" in machine.look()
-    assert (len(lines(caplog)), machine.found, machine.room.fault()) == (1, [], "")
+    assert [level for level, _ in lines(caplog)] == ["ERROR", "ERROR"]
+    assert (machine.found, machine.room.fault()) == ([], "")
+
+
+def test_another_kind_of_reason_is_told_of(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    machine.disks[machine.spool] = disk(FLOOR - BLOCK)
+    machine.look(5)
+    machine.broken[machine.spool] = errno.EROFS
+    machine.look(20)
+    fault = "/spool cannot be written: Read-only file system"
+    told = f"still no recording is begun: {fault}; mend that, and they are begun again"
+    assert lines(caplog)[1:] == [("ERROR", told)]
+
+
+def test_a_quota_that_lets_one_through_now_and_then_is_used_up(
+    machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(20):
+        machine.broken = {} if number % 2 else {machine.spool: errno.EDQUOT}
+        assert machine.look() == f"/spool cannot be written: {os.strerror(errno.EDQUOT)}"
+    assert machine.look() == ""
+    assert [level for level, _ in lines(caplog)] == ["ERROR", "INFO"]
+    assert machine.found == [121.0]
+
+
+# ---- looking on and on
+
+
+def until(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(10.0, AssertionError("waited in vain")):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+@pytest.fixture
+def watching(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    monkeypatch.setattr(room, "EVERY", 0.001)
+    greenlet = gevent.spawn(machine.room.watch)
+    yield machine
+    greenlet.kill()
+
+
+def test_a_look_that_fails_is_not_the_last(watching: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    failures = [RuntimeError("dictionary changed size")] * 3
+
+    def failing() -> None:
+        raise failures.pop()
+
+    watching.room.on_room = failing
+    for number in range(3):
+        watching.disks[watching.spool] = disk(0)
+        until(lambda: watching.room.refusal)
+        watching.disks[watching.spool] = disk(FLOOR * 2)
+        until(lambda left=2 - number: len(failures) == left)
+    until(lambda: caplog.text.count("the disks could not be looked at") == 3)
+    assert watching.room.refusal == ""
+
+
+def test_a_disk_that_does_not_answer_is_a_reason_until_it_does(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(room, "EVERY", 0.001)
+    monkeypatch.setattr(room, "LATE", 0.02)
+    answers, asked = get_original("threading", "Event")(), []
+
+    def hanging(folder: Path) -> os.statvfs_result:
+        if folder == machine.recordings:
+            asked.append(folder)
+            answers.wait()
+        return disk(FLOOR * 2)
+
+    watched = Room((machine.spool, machine.recordings), FLOOR, statvfs=hanging, probe=lambda folder: None)
+    again: list[bool] = []
+    watched.on_room = lambda: again.append(True)
+    greenlet = gevent.spawn(watched.watch)
+    try:
+        # The first look is late already, and nobody waits for it longer.
+        with gevent.Timeout(10.0, AssertionError("it is still waited for")):
+            watched.looked.wait()
+        assert watched.refusal == "/data/recordings has not answered for 0.02 s"
+        assert (watched.late, watched.fault(), len(asked), again) == (True, "", 1, [])
+        answers.set()
+        until(lambda: again)
+        assert (watched.late, watched.refusal) == (False, "")
+        assert [level for level, _ in lines(caplog)] == ["ERROR", "INFO"]
+        assert "any more: /data/recordings has not answered for 0.02 s; mend that, and" in caplog.text
+    finally:
+        answers.set()
+        greenlet.kill()
 
 
 # ---- real folders

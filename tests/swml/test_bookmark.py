@@ -213,7 +213,8 @@ def test_a_background_recording_is_not_begun_twice() -> None:
 
 
 CONNECT = """[{record: {control_id: r}}, {connect: {to: 'sip:ann@example.com', status_url: 'http://x/',
-    transfer_after_bridge: main, result: {case: {connected: [{play: 'say:good bye'}, hangup], failed: [{play: 'say:nobody'}, hangup]}}}}]"""
+    transfer_after_bridge: main,
+    result: {case: {connected: [{play: 'say:good bye'}, hangup], failed: [{play: 'say:nobody'}, hangup]}}}}]"""
 
 
 @pytest.mark.parametrize(

@@ -270,6 +270,20 @@ def test_catching_up_gives_what_ticks_give(sizes: list[int], upto: list[int]) ->
     assert changes == changes_of(detect(CALLS[0], RATE).speech[:frames])
 
 
+def test_what_is_past_is_read_by_catching_up_alone() -> None:
+    engine = Engine()
+    listener = Listener(engine, Spool(CALLS[0], there=8000))
+    listener.track.past = True
+    engine.tick()
+    assert listener.track.position == 0
+    listener.track.catch_up(4000)
+    engine.tick()
+    assert listener.track.position == 4000
+    listener.track.past = False
+    engine.tick()
+    assert listener.track.position == 8000
+
+
 def test_catching_up_after_leaving_reads_nothing() -> None:
     engine = Engine()
     listener = Listener(engine, Spool(CALLS[0], there=8000))
