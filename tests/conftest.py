@@ -18,3 +18,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="standin",
         help="which switch the whole-call tests run against; freeswitch must be on PATH",
     )
+    parser.addoption("--kills", default=200, type=int, help="how often the service is killed under load")
+    parser.addoption("--kill-seed", default=1, type=int, help="at which moments, and under which load")

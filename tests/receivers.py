@@ -159,4 +159,7 @@ def _read(lines: Any) -> Post | None:
     while line := lines.readline().strip():
         name, _, value = line.decode("latin-1").partition(":")
         headers[name.lower()] = value.strip()
-    return Post(request[1], headers, lines.read(int(headers.get("content-length", 0))), request[0])
+    length = int(headers.get("content-length", 0))
+    body = lines.read(length)
+    # Of a client that was killed.
+    return Post(request[1], headers, body, request[0]) if len(body) == length else None

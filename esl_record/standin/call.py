@@ -223,7 +223,8 @@ class Call:
             while session.ready and not connecting.ready():
                 yield
             if not connecting.ready():
-                connecting.kill(block=False)
+                # Killed it would leave its socket open.
+                connecting.link_value(lambda connected: connected.value and connected.value.reset())
                 return
             connection = connecting.value
             if connection is not None:

@@ -145,7 +145,7 @@ class MediaBug:
 
     What is said and what is heard queue up separately, and each frame read off the call pairs the oldest of both. The
     queues are what makes a pre-buffer of n frames delay the file by n frames, and lose the frames still queued at the
-    close when a leg carries nothing: there is nothing to pair them with.
+    close when a leg carries nothing: there is nothing to pair them with. ``began``: frames of the call before it.
     """
 
     def __init__(
@@ -161,9 +161,11 @@ class MediaBug:
         pre_buffer: int,
         stop_epoch: int | None,
         variables: dict[str, str],
+        began: int = 0,
     ) -> None:
         self.path = path
         self.variables = variables
+        self.began = began
         self.stop_epoch = stop_epoch
         self.paused = False
         self.masked = False

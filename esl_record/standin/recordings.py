@@ -22,6 +22,9 @@ class Recordings:
         self._channel = channel
         self._samples = samples
         self._bugs: dict[str, MediaBug] = {}
+        self.taps: list[MediaBug] = []
+        """All there ever were, in their order."""
+        self._heard = 0
         self._stalled = channel.core.faults.never_grow_tap
 
     def __len__(self) -> int:
@@ -32,6 +35,7 @@ class Recordings:
 
     def said(self, frame: Frame) -> None:
         """One frame has been read off the call; files grow now, and limits are looked at."""
+        self._heard += 1
         for bug in list(self._bugs.values()):
             bug.said(frame)
             if not bug.ping(self._channel.core.clock):
@@ -87,10 +91,12 @@ class Recordings:
             pre_buffer=PRE_BUFFER_FRAMES if pre_buffer is None else max(integer(pre_buffer), 0),
             stop_epoch=channel.core.clock.epoch + limit if limit > 0 else None,
             variables=variables,
+            began=self._heard,
         )
         if self._stalled:
             bug.stall()
         self._bugs[path] = bug
+        self.taps.append(bug)
         channel.fire("RECORD_START", self._described(bug))
         channel.fire("MEDIA_BUG_START", first=self._function(bug))
         return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from esl_record.standin.channel import Channel
 from esl_record.standin.variables import integer, separate
 
-_MOST = 70
+FORWARDS = 70
+"""Times a call may be sent elsewhere."""
 
 
 def inline(destination: str) -> list[tuple[str, str]]:
@@ -24,7 +25,7 @@ def leave(channel: Channel, destination: str, dialplan: str, context: str) -> bo
     """Mark a channel sent elsewhere; its session notices and takes it there. False if that was too often."""
     if channel.hangup_cause is not None:
         return True
-    left = integer(channel.variables.get("max_forwards") or str(_MOST)) - 1
+    left = integer(channel.variables.get("max_forwards") or str(FORWARDS)) - 1
     if left <= 0:
         channel.hang_up("EXCHANGE_ROUTING_ERROR")
         return False

@@ -26,6 +26,13 @@ from esl_record.standin.switch import Switch
 
 CONF = Path(__file__).parents[2] / "freeswitch-conf"
 
+PAUSE, TRIES = 500, 200
+"""Milliseconds from one connection that a dialplan tries again and again to the next, and how often it does."""
+
+# A real `sleep` throws away the packet that comes first.
+AGAIN = f"""<action application="socket" data="127.0.0.1:$1/$2 async full"/>
+            <action application="read" data="1 99 silence unread {PAUSE}"/>"""
+
 
 @dataclass(frozen=True)
 class Dialled:
@@ -41,6 +48,8 @@ class Dialled:
     """What the dialplan sets ``swml_url`` to."""
     parked: bool = False
     """The dialplan's next action parks the call, so that it outlives its service."""
+    again: bool = False
+    """The dialplan's next actions connect it again and again, so that it does."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,9 @@ class StandInPhone:
 class _StandInCall:
     def __init__(self, switch: Switch, service: RunningService, dialled: Dialled, caller: Caller) -> None:
         self._service = service
-        behind = [("park", "")] if dialled.parked else []
+        host, port = service.address
+        again = [("sleep", str(PAUSE)), ("socket", f"{host}:{port}/{dialled.document} async full")]
+        behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else []
         self.call = switch.call(service.address, dialled.document, caller, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
@@ -196,6 +207,9 @@ class FreeSwitchPhone:
               <action application="socket" data="127.0.0.1:$1/$2 async full"/>
               <action application="park"/>
             </condition></extension>
+            <extension name="again"><condition field="destination_number" expression="^again-(\\d+)-(.*)$">
+              {AGAIN * TRIES}
+            </condition></extension>
             </include>
             """
         )
@@ -253,7 +267,7 @@ class _FreeSwitchCall:
         self._recorded_gone = Flag()
         self._gone: AsyncResult[str] = AsyncResult()
         self._switch = Inbound(phone.event_socket, "ClueCon")
-        self._switch.send("event plain CHANNEL_CREATE CHANNEL_ANSWER CHANNEL_HANGUP_COMPLETE")
+        self._switch.send("event plain CHANNEL_PARK CHANNEL_HANGUP_COMPLETE")
         self._switch.listen(self._on_event)
         # SIP carries no newline, but the text %0A, which the switch does not encode again for the event socket.
         name = dialled.name.replace("\n", "%250A").replace(":", "%253A")
@@ -267,7 +281,7 @@ class _FreeSwitchCall:
                 *([f"sip_h_X-Document='{dialled.url}'"] if dialled.url else []),
             ]
         )
-        context = "parked" if dialled.parked else "url" if dialled.url else "doc"
+        context = "parked" if dialled.parked else "again" if dialled.again else "url" if dialled.url else "doc"
         target = f"sofia/internal/{context}-{service.address[1]}-{dialled.document}@127.0.0.1:{phone.sip}"
         self._switch.background(f"originate {{{variables}}}{target} &park()")
         self._script = gevent.spawn(self._act, phone.folder)
@@ -310,7 +324,8 @@ class _FreeSwitchCall:
 
     def _on_event(self, event: wire.Event) -> None:
         mine = event.get("Unique-ID") == self._uuid
-        if event.name == "CHANNEL_ANSWER" and mine:
+        # What it is told to play between its answer and that comes to nothing.
+        if event.name == "CHANNEL_PARK" and mine:
             self._answered.set()
         elif event.name == "CHANNEL_HANGUP_COMPLETE":
             if mine:

@@ -34,8 +34,9 @@ def killed_and_back(service: RunningService, seconds: float) -> None:
     (spool,) = (service.data / "spool").glob("*.raw")
     size = spool.stat().st_size
     service.wait(lambda: spool.stat().st_size >= size + seconds * 16000, "the call to go on")
+    before = service.log.count("goes on")
     service.start()
-    service.wait(lambda: live(service), "the call to come back")
+    service.wait(lambda: service.log.count("goes on") > before, "the call to come back")
 
 
 def recorded(service: RunningService) -> list[dict[str, Any]]:

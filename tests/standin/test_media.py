@@ -46,6 +46,21 @@ def test_read_only_is_what_the_party_says(bench, party, tmp_path):
     np.testing.assert_array_equal(spool(tmp_path / "a.raw"), party.audio[begin : at(call)])
 
 
+def test_every_tap_there_was_tells_where_it_began_and_what_it_wrote(bench, party, tmp_path):
+    call = bench.place(party)
+    for name in ("a.raw", "b.raw"):
+        bench.advance(0.5)
+        bench.record(tmp_path / name, "RECORD_READ_ONLY=true")
+        bench.advance(1.0)
+        bench.api(f"uuid_record {call.uuid} stop {tmp_path}/{name}")
+    for tap in call.session.recordings.taps:
+        begin = 160 * tap.began
+        written = spool(Path(tap.path))
+        assert len(written) == tap.samples_out
+        np.testing.assert_array_equal(written, party.audio[begin : begin + tap.samples_out])
+    assert len(call.session.recordings.taps) == 2
+
+
 def test_what_a_party_that_has_said_all_says_is_silence(bench, tmp_path):
     call = bench.place(Caller(say(0.1)))
     bench.advance(0.2)
