@@ -91,6 +91,9 @@ class CallRecordings:
         except DatabaseError as error:
             log.error("%s: recording %s: %s", self._live.session.label, control_id, error)
             return None
+        if found is not None and found.state is State.ERROR and not found.file:
+            # Announced and no more, or without a sample: it is begun anew.
+            return None
         if found is not None and not found.state.final:
             # It has been told of, cannot be gone on with, and has not been completed yet.
             return found.model_copy(update={"state": State.ERROR, "error": "the service was killed meanwhile"})

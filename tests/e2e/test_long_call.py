@@ -14,7 +14,7 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
 SPEED = 100.0
-MINUTES = 15
+MINUTES = 8
 GROWTH = 5.0
 
 

@@ -43,9 +43,14 @@ def recorded(service: RunningService) -> list[dict[str, Any]]:
     return [one for one in live(service) if one["duration"] > 0]
 
 
+def heard_from(kept: NDArray[np.int16]) -> int:
+    """The sample from which on the caller is heard: a real switch gives up what is first to come from the other leg."""
+    return int(np.argmax(np.abs(kept.astype(int)) > 500)) + 10 * FRAME
+
+
 def frames_apart(kept: NDArray[np.int16], said: NDArray[np.int16]) -> int:
-    """Frames in which what was kept is not what was said, from the first sound on."""
-    sound = int(np.argmax(np.abs(kept.astype(int)) > 500))
+    """Frames in which what was kept is not what was said, once the caller is heard."""
+    sound = heard_from(kept)
     probe = kept[sound : sound + 50 * FRAME].astype(float)
     begin = int(np.argmax(np.correlate(said[: 10 * 8000].astype(float), probe)))
     length = min(len(kept) - sound, len(said) - begin) // FRAME * FRAME
