@@ -262,10 +262,9 @@ class Service:
             elif left or was_asked_back(session) or (session.held and not before):
                 if called is not None and (resumed := self._handlers.resumed(called.module)) is not None:
                     run(resumed, called, session, recordings, self.storage.audio_path)
-                    live.end(_LAST_RECORDINGS)
-                for recorder in left:
-                    live.wait(recorder)
-                let_go(session)
+                else:
+                    for recorder in left:
+                        live.wait(recorder)
             elif called is not None:
                 run(self._handlers.load(called.module), called, session, recordings, self.storage.audio_path)
             else:

@@ -228,21 +228,23 @@ class Storage:
         return round(raw * share) + (1 << 20)
 
 
-def write_whole(path: Path, text: str, *, mode: int = 0o640) -> None:
+def write_whole(path: Path, text: str, *, mode: int = 0o640, synced: bool = True) -> None:
     """Writes ``text`` to ``path``, in a folder that is there, so that at any instant the old file or the new is there
-    whole. Raises OSError."""
+    whole; without ``synced``, as long as the machine lives. Raises OSError."""
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
             file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_directory(path.parent)
+    if synced:
+        sync_directory(path.parent)
 
 
 def _is_full(error: BaseException | None) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from esl_record.hub import off_hub
+from esl_record.recording.storage import write_whole
 from esl_record.swml.bookmark import Bookmark
 
 log = logging.getLogger(__name__)
@@ -93,8 +94,5 @@ class Bookmarks:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    part = path.with_suffix(".json.part")
-    part.touch(mode=0o600)
-    # Not synchronized to the disk: it is for a process that dies; a machine that does takes its calls with it.
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    # It is for a process that dies; a machine that does takes its calls with it.
+    write_whole(path, text, mode=0o600, synced=False)

@@ -41,12 +41,11 @@ class CallRecordings:
         recorder = self._live.recorders.get(control_id)
         if recorder is not None:
             self._live.wait(recorder)
-        recording = recorder.recording if recorder else self._earlier(control_id)
+        recording = self._left(recorder, control_id)
         return None if recording is None else self._ended(recording)
 
     def begun(self, control_id: str) -> str | None:
-        recorder = self._live.recorders.get(control_id)
-        recording = recorder.recording if recorder else self._earlier(control_id)
+        recording = self._left(self._live.recorders.get(control_id), control_id)
         return None if recording is None else self.url(recording)
 
     def start(self, params: RecordParams) -> str:
@@ -85,16 +84,19 @@ class CallRecordings:
         recorder = next(reversed(background.values()), None) if control_id is None else background.get(control_id)
         return recorder is not None and recorder.stop().wait(self._patience)
 
-    def _earlier(self, control_id: str) -> Recording | None:
+    def _left(self, recorder: Recorder | None, control_id: str) -> Recording | None:
+        """What an earlier run began: that of ``recorder``, which goes on with it, else what has become of it."""
+        if recorder is not None:
+            return recorder.recording
         try:
             found = self._begun(control_id)
         except DatabaseError as error:
             log.error("%s: recording %s: %s", self._live.session.label, control_id, error)
             return None
-        if found is not None and found.state is State.ERROR and not found.file:
+        if found is None or (found.state is State.ERROR and not found.file):
             # Announced and no more, or without a sample: it is begun anew.
             return None
-        if found is not None and not found.state.final:
+        if not found.state.final:
             # It has been told of, cannot be gone on with, and has not been completed yet.
             return found.model_copy(update={"state": State.ERROR, "error": "the service was killed meanwhile"})
         return found

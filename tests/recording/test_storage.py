@@ -507,27 +507,36 @@ FAULTS = [
 ]
 
 
+Fault = tuple[Any, str, int, BaseException]
+
+
+def failed(storage: Storage, data: bytes, fault: Fault, *errors: type[Exception]) -> Recording:
+    """A recording of ``data`` that cannot be completed for ``fault``, which leaves the spool and no descriptor."""
+    owner, name, number, error = fault
+    recording = begun()
+    spooled(storage, recording, data)
+    before, descriptors = files(storage.spool_dir), open_descriptors()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, nth(number, getattr(owner, name), error))
+        with pytest.raises(errors, match=r"\w"):
+            storage.complete(recording, BLOCK + 160)
+    assert files(storage.spool_dir) == before
+    assert open_descriptors() == descriptors
+    return recording
+
+
 @pytest.mark.parametrize(("owner", "name", "number", "error"), FAULTS)
 def test_a_failure_at_any_step_leaves_the_spool_and_no_partial_file(
     storage: Storage,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     owner: Any,
     name: str,
     number: int,
     error: BaseException,
 ) -> None:
-    recording = begun()
     data = noise(BLOCK + 160, 1)
-    spooled(storage, recording, data)
-    before, descriptors = files(storage.spool_dir), open_descriptors()
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, nth(number, getattr(owner, name), error))
-        with pytest.raises((OSError, SpoolError), match=r"\w"):
-            storage.complete(recording, BLOCK + 160)
-    assert files(storage.spool_dir) == before
+    recording = failed(storage, data, (owner, name, number, error), OSError, SpoolError)
     assert [path for path in files(tmp_path) if path.endswith(".part")] == []
-    assert open_descriptors() == descriptors
     # With the fault gone it can be done again.
     storage.complete(recording, BLOCK + 160)
     assert frames(storage.audio_path(recording))[0] == data
@@ -548,24 +557,14 @@ SEALING_FAULTS = [
 @pytest.mark.parametrize(("owner", "name", "number", "error"), SEALING_FAULTS)
 def test_a_failure_to_encrypt_leaves_the_spool_and_no_audio_but_that(
     sealing: Storage,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     owner: Any,
     name: str,
     number: int,
     error: BaseException,
 ) -> None:
-    recording = begun()
     data = noise(BLOCK + 160, 1)
-    spooled(sealing, recording, data)
-    before, descriptors = files(sealing.spool_dir), open_descriptors()
-    with monkeypatch.context() as patch:
-        patch.setattr(owner, name, nth(number, getattr(owner, name), error))
-        with pytest.raises(OSError, match=r"\w"):
-            sealing.complete(recording, BLOCK + 160)
-    assert files(sealing.spool_dir) == before
+    recording = failed(sealing, data, (owner, name, number, error), OSError)
     assert [path for path in files(sealing.recordings) if not path.endswith(".wav.age")] == []
-    assert open_descriptors() == descriptors
     assert opened(sealing.audio_path(sealing.complete(recording, BLOCK + 160)))[-len(data) :] == data
 
 
