@@ -210,6 +210,7 @@ class Service:
             (hurried if ending.is_set() else ending).set()
 
         signals = [gevent.signal_handler(number, end) for number in (signal.SIGTERM, signal.SIGINT)]
+        signals.append(gevent.signal_handler(signal.SIGHUP, self.reload))
         self.start()
         # What is there by now stays: to go through it for garbage would hold up all calls for a tenth of a second.
         gc.collect()
@@ -219,6 +220,10 @@ class Service:
         self.stop(hurried=hurried)
         for handler in signals:
             handler.cancel()
+
+    def reload(self) -> None:
+        """Carry out SIGHUP: nothing that runs is touched; no call and no setting changes."""
+        log.info("SIGHUP: documents are read at each call anyway; settings change at the next start")
 
     # ---- a call
 

@@ -26,7 +26,7 @@ class Server:
     """Accepts calls and runs ``handler(session)`` for each in a greenlet of its own.
 
     A call over ``capacity`` is told so in the variable ``esl_record_refused`` and goes on in the dialplan. A peer
-    that is in none of the networks ``peers`` is closed without a word. ``on_control`` is told how many seconds a call
+    from none of the networks ``peers`` gets its call back at once. ``on_control`` is told how many seconds a call
     has waited from its connection until it is under control.
     """
 
@@ -82,7 +82,8 @@ class Server:
         peer = getattr(peer, "ipv4_mapped", None) or peer
         if not any(peer in network for network in self._peers):
             log.warning("connection from %s refused: not in the setting peers", address[0])
-            sock.close()
+            # Closed without a `connect` the switch would keep the call in its `socket` application for ever.
+            Session(sock, address, timeout=_REFUSAL_TIMEOUT).decline()
             return
         self._connections += 1
         self._empty.clear()

@@ -31,6 +31,8 @@ _SLEEP = 3_600_000
 _DIGITS = 99
 """Digits the switch takes at once; it sends none of more."""
 
+_AFTER_SPEECH = "silence_stream://40"
+
 _EVENTS = "RECORD_START RECORD_STOP"
 
 HELD = "esl_record_held"
@@ -158,7 +160,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def speak(self, text: str, *, engine: str = "flite", voice: str = "kal") -> wire.Event:
         """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma."""
-        return self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
+        spoken = self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
+        # Speech rarely ends on a frame. Until the next write its last part of a frame stays in the buffer of every
+        # media bug that taps the write side, and the bug delivers nothing.
+        self.execute("playback", _AFTER_SPEECH)
+        return spoken
 
     def send_digits(self, digits: str) -> None:
         """Sends DTMF to the party; ``w`` and ``W`` wait 0.5 and 1 s. Returns when the digits are out."""
@@ -235,7 +241,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         return self.api(f"uuid_exists {self.uuid}").strip() == "true"
 
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
-        """Starts a media bug that writes to ``path``, which must hold no space."""
+        """Start a media bug that writes to ``path``, which must hold no space."""
+        if self.data.get("variable_media_bug_answer_req"):
+            # The one setting that cannot be given with the tap: it would wait for an answer.
+            self.set_variable("media_bug_answer_req", "false")
         settings = ",".join(f"{name}={value}" for name, value in variables.items())
         self._call_api("uuid_record", f"start {path} 0 {{{settings}}}")
 
@@ -275,6 +284,15 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             gevent.spawn(self._stop_after_the_call)
         else:
             self.stop()
+
+    def decline(self) -> None:
+        """Hand the call back to its dialplan without reading anything of it."""
+        try:
+            self.connect()
+            self.send("resume")
+        except (CallGone, CommandTimeout) as error:
+            log.debug("%s: declined: %s", self.label, error)
+        self.stop()
 
     def _stop_after_the_call(self) -> None:
         self._over.wait()

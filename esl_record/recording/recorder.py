@@ -57,6 +57,25 @@ _BREATH = 0.001
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
+_TAP_DEFAULTS = {
+    "enable_file_write_buffering": "false",
+    "RECORD_PRE_BUFFER_FRAMES": "1",
+    "RECORD_STEREO_SWAP": "false",
+    "RECORD_ANSWER_REQ": "false",
+    "RECORD_BRIDGE_REQ": "false",
+    "RECORD_APPEND": "false",
+    "RECORD_MIN_SEC": "0",
+    "RECORD_INITIAL_TIMEOUT_MS": "0",
+    "RECORD_FINAL_TIMEOUT_MS": "0",
+    # The two timeouts set it to 200 when they are given, 0 included.
+    "RECORD_SILENCE_THRESHOLD": "0",
+    "RECORD_HANGUP_ON_ERROR": "false",
+    "RECORD_TOGGLE_ON_REPEAT": "false",
+    "RECORD_CHECK_BRIDGE": "false",
+    "RECORD_USE_THREAD": "true",
+}
+"""Settings of the tap that are the same for every recording."""
+
 _LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
 
 
@@ -195,12 +214,36 @@ class Recorder:
         if self._room.refusal:
             return f"the recording could not be begun: {self._room.refusal}"
         try:
+            if not self._await_answer():
+                return "stopped before the call was answered"
             if self.params.beep:
                 self._session.playback(BEEP)
             self._begin()
         except (CommandRefused, CommandTimeout) as error:
             return f"the recording could not be begun: {error}"
         return ""
+
+    def _await_answer(self) -> bool:
+        """Wait until the call is answered, and return whether it was; False if the recording was stopped before.
+
+        A tap answers a call into early media, which silences its ringing.
+        """
+        if self._session.answered:
+            return True
+        self.begun.set()
+        forget = self._session.listen(lambda event: self._wake.set() if event.name == "CHANNEL_ANSWER" else None)
+        try:
+            while not self._session.answered:
+                gevent.wait([self._wake, self._session.over], count=1)
+                self._wake.clear()
+                self._session.raise_if_disconnected()
+                if self.handed_over:
+                    raise CallGone(f"{self._session.label}: another connection has the call")
+                if any(happening.event is m.Stop for happening in self._inbox):
+                    return False
+        finally:
+            forget()
+        return True
 
     def _begin(self) -> None:
         told = self._session.get_variable("read_rate") or ""
@@ -215,7 +258,7 @@ class Recorder:
             hop_of(self._recording.sample_rate)
             formats.check(self._recording.format, self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
-            self._session.start_tap(str(self._path), tap_variables(self.params))
+            self._session.start_tap(str(self._path), tap_variables(self.params, self._recording.sample_rate))
         except (OSError, ValueError, CommandRefused) as error:
             self._room.doubt()
             return f"the tap could not be started: {error}"
@@ -506,17 +549,25 @@ class Recorder:
             return self.track.position if self.track else 0
 
 
-def tap_variables(params: RecordParams) -> Mapping[str, str]:
-    """The media bug's settings. Unbuffered and without the half second of pre-buffer, so that the file is as far
-    as the call; in stereo the party's side is on the left."""
-    variables = {"enable_file_write_buffering": "false", "RECORD_PRE_BUFFER_FRAMES": "1"}
-    if params.stereo:
-        variables["RECORD_STEREO"] = "true"
-    elif params.direction is Direction.SPEAK:
-        variables["RECORD_READ_ONLY"] = "true"
-    elif params.direction is Direction.LISTEN:
-        variables["RECORD_WRITE_ONLY"] = "true"
-    return variables
+def tap_variables(params: RecordParams, rate: int) -> Mapping[str, str]:
+    """Return every setting that ``uuid_record`` reads, for a tap that writes ``rate`` samples a second.
+
+    The switch takes what is missing here from the channel variable of the same name (`get_recording_var` in its
+    switch_ivr_async.c), and dialplans set several of them on every leg. The file is unbuffered and has no pre-buffer,
+    so that it is as far as the call; in stereo the party is on the left.
+    """
+    one_side = not params.stereo
+    return {
+        **_TAP_DEFAULTS,
+        "record_sample_rate": str(rate),
+        "RECORD_STEREO": _flag(params.stereo),
+        "RECORD_READ_ONLY": _flag(one_side and params.direction is Direction.SPEAK),
+        "RECORD_WRITE_ONLY": _flag(one_side and params.direction is Direction.LISTEN),
+    }
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def summary(recording: Recording) -> str:

@@ -340,6 +340,8 @@ def test_a_sleep_is_the_switchs(line: Line) -> None:
 def test_spoken_text_is_text_and_nothing_else(line: Line, text: str, said: str) -> None:
     speaking = line.does(line.session.speak, text)
     assert line.completes() == ("speak", said)
+    # Pushes the last part of a frame of speech out of the media bugs.
+    assert line.completes() == ("playback", "silence_stream://40")
     result(speaking)
 
 
@@ -351,6 +353,7 @@ def test_any_text_is_spoken_in_one_argument() -> None:
     def property_(text: str) -> None:
         speaking = line.does(line.session.speak, text)
         name, argument = line.completes()
+        line.completes()
         result(speaking)
         assert name == "speak"
         assert argument.count("|") == 2

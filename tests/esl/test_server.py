@@ -134,12 +134,14 @@ def test_a_call_is_begun_handled_and_handed_back(serve: Serve, switch: Switch) -
 
 
 @pytest.mark.parametrize("peers", [["192.0.2.0/24"], ["127.0.0.2"], ["::1/128"], []])
-def test_a_peer_of_no_known_network_gets_no_word(
+def test_a_peer_of_no_known_network_gets_its_call_back(
     serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture, peers: list[str]
 ) -> None:
     held = Held()
     server = serve(held, peers=peers)
-    assert ended(switch.connect(server))
+    peer = switch.connect(server)
+    assert switch.answer(peer, 3) == ["connect", "resume", "exit"]
+    assert ended(peer)
     assert held.calls == []
     assert server.connections == 0
     assert "connection from 127.0.0.1 refused: not in the setting peers" in caplog.text

@@ -56,6 +56,8 @@ class FakeSession:
     label = "call c1"
 
     def __init__(self) -> None:
+        self.answered = True
+        self.over = Flag()
         self.closed = Flag()
         self.tapped = Flag()
         self.hangup_cause: str | None = None
@@ -83,6 +85,10 @@ class FakeSession:
     def live(self) -> bool:
         return self.hangup_cause is None and self.connected
 
+    def raise_if_disconnected(self) -> None:
+        if not self.live:
+            raise CallGone(f"call c1: {self.hangup_cause}")
+
     def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
@@ -101,7 +107,7 @@ class FakeSession:
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         self._say("start", path, *(f"{name}={value}" for name, value in variables.items()))
         self.path = Path(path)
-        self._channels = 2 if "RECORD_STEREO" in variables else 1
+        self._channels = 2 if variables["RECORD_STEREO"] == "true" else 1
         if self.makes_spool:
             # Held open, as the switch does: what becomes of the path does not keep it from writing.
             self._file = self.path.open("ab", buffering=0)
@@ -231,10 +237,11 @@ class Bench:
     def states(self) -> list[State]:
         return [recording.state for recording, _ in self.told]
 
-    def begin(self) -> "Bench":
-        """Starts the recording; returns when the tap runs."""
+    def begin(self, *, tapped: bool = True) -> "Bench":
+        """Start the recording; return when the tap runs, or at once where it is not going to run yet."""
         self._greenlet = gevent.spawn(self.recorder.record)
-        gevent.wait([self.session.tapped, self._greenlet], count=1, timeout=LIMIT)
+        if tapped:
+            gevent.wait([self.session.tapped, self._greenlet], count=1, timeout=LIMIT)
         gevent.idle()
         return self
 
@@ -1054,11 +1061,44 @@ def test_an_order_that_comes_too_late_is_not_waited_for(bench: Make) -> None:
 def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
     running = bench(beep=True).begin()
     path = running.storage.spool_path(running.recorder.recording.recording_id)
+    variables = tap_variables(RecordParams(beep=True), RATE)
     assert running.session.said == [
         f"playback {BEEP}",
         "get_variable read_rate",
-        f"start {path} enable_file_write_buffering=false RECORD_PRE_BUFFER_FRAMES=1 RECORD_READ_ONLY=true",
+        " ".join([f"start {path}", *(f"{name}={value}" for name, value in variables.items())]),
     ]
+
+
+def test_a_call_that_rings_is_recorded_from_its_answer_on(bench: Make) -> None:
+    running = bench()
+    running.session.answered = False
+    running.begin(tapped=False)
+    assert running.recorder.begun.wait(LIMIT)
+    assert running.session.said == []
+    running.session.answered = True
+    running.session.tell("CHANNEL_ANSWER")
+    assert running.session.tapped.wait(LIMIT)
+
+
+def test_a_recording_that_is_stopped_while_the_call_rings_says_so(bench: Make) -> None:
+    running = bench()
+    running.session.answered = False
+    running.begin(tapped=False)
+    running.recorder.stop()
+    assert running.result().error == "stopped before the call was answered"
+    assert not any(said.startswith("start") for said in running.session.said)
+
+
+def test_a_call_that_ends_while_it_rings_has_no_recording(bench: Make) -> None:
+    running = bench()
+    running.session.answered = False
+    running.begin(tapped=False)
+    assert running.recorder.begun.wait(LIMIT)
+    running.session.hang_up()
+    running.session.over.set()
+    running.raised(CallGone)
+    assert running.session.said == []
+    assert running.spooled() == []
 
 
 @pytest.mark.parametrize(
@@ -1073,10 +1113,26 @@ def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
     ],
 )
 def test_the_tap_carries_the_legs_asked_for(stereo: bool, direction: Direction, variable: str | None) -> None:
-    given = dict(tap_variables(RecordParams(stereo=stereo, direction=direction)))
-    assert given.pop("enable_file_write_buffering") == "false"
-    assert given.pop("RECORD_PRE_BUFFER_FRAMES") == "1"
-    assert given == ({variable: "true"} if variable else {})
+    given = tap_variables(RecordParams(stereo=stereo, direction=direction), 16000)
+    assert given["enable_file_write_buffering"] == "false"
+    assert given["RECORD_PRE_BUFFER_FRAMES"] == "1"
+    assert given["record_sample_rate"] == "16000"
+    assert [name for name, value in given.items() if value == "true"] == [
+        *(["RECORD_USE_THREAD"]),
+        *([variable] if variable else []),
+    ]
+
+
+def test_no_setting_of_the_tap_is_left_to_the_channel() -> None:
+    # The names that `get_recording_var` is called with in FreeSWITCH's switch_ivr_async.c and that change the audio.
+    read_by_the_switch = {
+        *("RECORD_READ_ONLY", "RECORD_WRITE_ONLY", "RECORD_STEREO", "RECORD_STEREO_SWAP", "RECORD_ANSWER_REQ"),
+        *("RECORD_BRIDGE_REQ", "RECORD_APPEND", "RECORD_MIN_SEC", "RECORD_INITIAL_TIMEOUT_MS"),
+        *("RECORD_FINAL_TIMEOUT_MS", "RECORD_SILENCE_THRESHOLD", "RECORD_PRE_BUFFER_FRAMES"),
+        *("RECORD_HANGUP_ON_ERROR", "RECORD_TOGGLE_ON_REPEAT", "RECORD_CHECK_BRIDGE", "RECORD_USE_THREAD"),
+        *("record_sample_rate", "enable_file_write_buffering"),
+    }
+    assert set(tap_variables(RecordParams(), RATE)) == read_by_the_switch
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_a_recording_of_nothing_has_no_url() -> None:
 
 
 def test_a_live_call_of_which_nothing_could_be_recorded_fails_the_step() -> None:
-    session = FakeSession()
+    session = FakeSession(answered=True)
     record, _ = recorder_of(State.ERROR, "", "disk full?")
     error = failure("[record, {play: 'say:Thanks'}]", session, record)
     assert error.code == "relay_script_method_execute_failed"
@@ -246,7 +246,7 @@ def test_a_live_call_of_which_nothing_could_be_recorded_fails_the_step() -> None
 @pytest.mark.parametrize("state", [State.FINISHED, State.NO_INPUT, State.ERROR])
 @pytest.mark.parametrize("url", [URL, ""])
 def test_a_caller_who_hung_up_ends_the_document_after_the_recording(state: State, url: str) -> None:
-    session = FakeSession()
+    session = FakeSession(answered=True)
     record, _ = recorder_of(state, url, then=session.hangup)
     with pytest.raises(CallGone, match="NORMAL_CLEARING"):
         running("[record, {play: 'say:Thanks'}]", session, record)
