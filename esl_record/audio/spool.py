@@ -5,6 +5,8 @@ before this process has seen it, and stays until the finished recording is.
 """
 
 import os
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -17,34 +19,126 @@ FRAME = 0.02
 """Seconds in a frame of the media bug."""
 
 
-class Spool:
-    """One tap's file. Positions and sizes are in samples of one channel."""
+class Gaps:
+    """Stretches of the recording in which the switch wrote nothing, as during a hold; each is read as silence.
 
-    def __init__(self, path: Path, channels: int) -> None:
+    Positions are samples of the recording, those before them in the file plus the gaps between.
+    """
+
+    def __init__(self, closed: Iterable[tuple[int, int]] = ()) -> None:
+        self.closed = list(closed)
+        """Start and length of each gap that has ended, in order."""
+        self.open: int | None = None
+        """Where the gap begins that has not ended."""
+
+    @property
+    def length(self) -> int:
+        """Samples in the gaps that have ended."""
+        return sum(length for _, length in self.closed)
+
+    def __bool__(self) -> bool:
+        return self.open is not None or bool(self.closed)
+
+    def place(self, position: int) -> tuple[int | None, int | None]:
+        """Return where ``position`` is in the file, None inside a gap, and the position at which that changes next,
+        None where it does not."""
+        passed = 0
+        for start, length in self.closed:
+            if position < start:
+                return position - passed, start
+            if position < start + length:
+                return None, start + length
+            passed += length
+        if self.open is None:
+            return position - passed, None
+        return (None, None) if position >= self.open else (position - passed, self.open)
+
+
+class Spool:
+    """One tap's file, with silence where it has ``gaps``. Positions and sizes are in samples of one channel.
+
+    ``clock`` gives unix time, by which the file's last write is dated and an open gap grows at ``rate``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        channels: int,
+        gaps: Gaps | None = None,
+        *,
+        rate: int = 0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.path = path
         self.channels = channels
+        self.gaps = Gaps() if gaps is None else gaps
+        self.rate = rate
         self.position = 0
+        self._clock = clock
+        self._since = 0.0
         self._width = 2 * channels
         self._descriptor: int | None = None
 
     def size(self) -> int:
         """How much audio is there, in whole samples. Raises SpoolError if the file is not there."""
         try:
-            return os.fstat(self._open()).st_size // self._width
+            written = os.fstat(self._open()).st_size // self._width
         except OSError as error:
             raise SpoolError(f"spool {self.path}: {error.strerror}") from error
+        if self.gaps.open is None:
+            return written + self.gaps.length
+        behind = written + self.gaps.length - self.gaps.open
+        passed = max(0, round((self._clock() - self._since) * self.rate)) - behind
+        if behind <= 0:
+            return self.gaps.open + passed
+        self._close_gap(passed)
+        return written + self.gaps.length
+
+    def open_gap(self) -> None:
+        """Read silence from the last write on, in real time, until the file grows again. Raises SpoolError."""
+        if self.gaps.open is None:
+            size = self.size()
+            self._since = os.fstat(self._open()).st_mtime
+            self.gaps.open = size
+
+    def close_gap(self) -> None:
+        """End an open gap now. Raises SpoolError."""
+        if self.gaps.open is not None and (size := self.size()) and self.gaps.open is not None:
+            self._close_gap(size - self.gaps.open)
+
+    def _close_gap(self, passed: int) -> None:
+        assert self.gaps.open is not None
+        start, self.gaps.open = self.gaps.open, None
+        # What has been read of it stays.
+        self.gaps.closed.append((start, max(passed, self.position - start, 0)))
 
     def read(self, limit: int) -> NDArray[np.int16]:
         """What has been written since the last read, at most ``limit`` samples; shape (samples, channels).
 
         Raises SpoolError if the file cannot be read, or is shorter than what was read of it.
         """
-        block = self.block(self.position, limit)
-        self.position += len(block)
-        return block
+        if not self.gaps:
+            block = self.block(self.position, limit)
+            self.position += len(block)
+            return block
+        upto = min(self.position + limit, self.size())
+        blocks = [np.zeros((0, self.channels), np.int16)]
+        while self.position < upto and len(block := self.block(self.position, upto - self.position)):
+            self.position += len(block)
+            blocks.append(block)
+        return np.concatenate(blocks)
 
     def block(self, start: int, limit: int) -> NDArray[np.int16]:
-        """Up to ``limit`` samples from ``start`` on; shape (samples, channels). Raises SpoolError."""
+        """Up to ``limit`` samples from ``start`` on, fewer before a gap; shape (samples, channels).
+
+        Raises SpoolError.
+        """
+        place, change = self.gaps.place(start)
+        if change is not None:
+            limit = min(limit, change - start)
+        if place is None:
+            return np.zeros((limit, self.channels), np.int16)
+        start = place
         try:
             data = os.pread(self._open(), limit * self._width, start * self._width)
             if not data and start * self._width > os.fstat(self._open()).st_size:

@@ -19,7 +19,7 @@ from esl_record.hub import off_hub
 from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import Direction, RecordParams
-from esl_record.recording.recording import Party, PauseTime, Recording
+from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
@@ -131,7 +131,10 @@ class Recorder:
         self._stall_timeout = stall_timeout
         self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
         self._path = storage.spool_path(self._recording.recording_id)
-        self._spool = Spool(self._path, self._recording.channels)
+        self._spool: Spool = storage.spool(self._recording)
+        self._held_since: float | None = None
+        self._holds: list[HoldTime] = list(self._recording.holds)
+        self._noted_gaps = len(self._recording.gaps)
         self._machine = m.Machine(m.Limits())
         self.begun = Flag()
         """Set when the tap runs, or the recording has ended without it."""
@@ -251,6 +254,7 @@ class Recorder:
         self._machine = m.Machine(self.params.limits(rate))
         self._speech = Speech(rate)
         self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
+        self._spool.rate = rate
 
     def _start_tap(self) -> str:
         """Why the tap could not be started, empty if it was."""
@@ -276,7 +280,7 @@ class Recorder:
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
-        self._encoding = self._encodings.begin(self._recording, self._certain)
+        self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.gaps)
         return self.track
 
     def _start_again(self, left: Recording) -> None:
@@ -397,7 +401,7 @@ class Recorder:
 
     def _note_pause(self) -> None:
         """For a later start, which must not take what was paused for silence, nor hear what still is."""
-        noted = self.recording.model_copy(update={"pauses": self._pauses()})
+        noted = self.recording.model_copy(update={"pauses": self._pauses(), **self._silences()})
         try:
             off_hub(lambda: self._storage.announce(noted))
         except OSError as error:
@@ -407,6 +411,19 @@ class Recorder:
         rate = self._recording.sample_rate
         spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
         return [PauseTime(start=span.start / rate, end=span.end / rate, behavior=span.behavior) for span in spans]
+
+    def _silences(self) -> dict[str, object]:
+        """Return the holds and the gaps of the recording so far."""
+        return {"holds": list(self._holds), "gaps": list(self._spool.gaps.closed)}
+
+    def _on_hold(self, held: bool) -> None:
+        at = self._size() / (self._recording.sample_rate or NARROW_BAND)
+        if held and self._held_since is None:
+            self._held_since = at
+        elif not held and self._held_since is not None:
+            self._holds.append(HoldTime(start=self._held_since, end=at))
+            self._held_since = None
+            self._grown = (self._grown[0], time.monotonic())
 
     def _guard(self, track: Track) -> None:
         """Ends a recording whose tap has died without a word."""
@@ -425,10 +442,20 @@ class Recorder:
             # A switch that cannot write goes on trying: it takes what others give up of the disk, with holes between.
             self._feed(m.TapFailed(size, fault))
             return
-        if size > last or paused:
+        if len(self._spool.gaps.closed) != self._noted_gaps:
+            self._noted_gaps = len(self._spool.gaps.closed)
+            self._note_pause()
+        # A gap grows by itself; once the hold is over only the tap's own audio counts.
+        grows = size > last and (self._spool.gaps.open is None or self._held_since is not None)
+        if grows or paused:
             self._grown = (size, now)
             return
         if not silent:
+            return
+        if self._held_since is not None:
+            # The switch writes nothing during a hold: silence stands in the recording for as long as it lasts.
+            self._spool.open_gap()
+            self._grown = (size, now)
             return
         self._room.doubt()
         if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
@@ -443,6 +470,11 @@ class Recorder:
             self._feed(m.TapFailed(size, str(error)))
 
     def _finish(self) -> Recording:
+        self._on_hold(False)
+        try:
+            self._spool.close_gap()
+        except SpoolError as error:
+            log.error("%s: %s", self._session.label, error)
         end = self._machine.end
         assert end is not None
         if self._session.live and self.track is not None:
@@ -459,6 +491,7 @@ class Recorder:
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
                 "pauses": self._pauses(),
+                **self._silences(),
             }
         )
         samples = min(end.at, self._size())
@@ -519,6 +552,8 @@ class Recorder:
         if event.name == "DTMF":
             digit = event.get("DTMF-Digit")
             self._post(lambda at: m.Digit(at, digit))
+        elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
+            self._on_hold(event.name == "CHANNEL_HOLD")
         elif event.name == "CHANNEL_HANGUP":
             self._post(m.HangUp, settles=True)
         elif event.name == "RECORD_STOP" and event.get("Record-File-Path") == str(self._path):

@@ -32,6 +32,15 @@ class PauseTime(BaseModel):
     behavior: PauseBehavior
 
 
+class HoldTime(BaseModel):
+    """A hold, in seconds of the recording, which has silence there."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: float
+    end: float
+
+
 class Recording(BaseModel):
     """One recording. Times of day are unix seconds, everything else seconds from the start of the recording."""
 
@@ -63,6 +72,9 @@ class Recording(BaseModel):
     parameters: dict[str, Any]
     speech: list[tuple[float, float]] = []
     pauses: list[PauseTime] = []
+    holds: list[HoldTime] = []
+    gaps: list[tuple[int, int]] = []
+    """Where the switch wrote nothing: first sample and number of samples, read as silence."""
 
     @classmethod
     def begun(cls, recording_id: str, party: Party, params: RecordParams, start_time: float) -> "Recording":

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from esl_record.audio.spool import Spool
 from esl_record.errors import DatabaseError, EslRecordError, SpoolError
 from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, PauseBehavior, State
@@ -223,7 +222,7 @@ class Recovery:
         path = self._storage.spool_path(completed.recording_id)
         if completed.end_reason is not EndReason.RECOVERED or not path.exists():
             return True
-        with Spool(path, completed.channels) as spool:
+        with self._storage.spool(completed) as spool:
             return spool.size() <= round(completed.duration * completed.sample_rate)
 
     def _file_lost(self, failed: Recording) -> None:
@@ -242,7 +241,7 @@ class Recovery:
             failed = recording.model_copy(update={**lost, "end_time": recording.start_time})
             off_hub(lambda: self._file_lost(failed))
             return failed
-        with Spool(path, recording.channels) as spool:
+        with self._storage.spool(recording) as spool:
             samples = spool.size()
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": path.stat().st_mtime}
         done = recording.model_copy(update=ended)

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from esl_record.audio.encoder import Encoder
 from esl_record.audio.facts import SPEECH, Quality, Tags
 from esl_record.audio.part import Part, make_below, partial_path, sync_directory
-from esl_record.audio.spool import Spool
+from esl_record.audio.spool import Gaps, Spool
 from esl_record.errors import ConfigError
 from esl_record.recording.draft import Draft
 from esl_record.recording.params import Format
@@ -113,11 +113,13 @@ class Storage:
         # An address in it may hold a password.
         write_whole(self.announced_path(recording), recording.model_dump_json(indent=2), mode=0o600)
 
-    def begin(self, recording: Recording, samples: int = 0) -> Draft:
+    def begin(self, recording: Recording, samples: int = 0, gaps: Gaps | None = None) -> Draft:
         """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
-        return self._begun(recording, samples, self.vault.part(self.spool_dir))
+        return self._begun(recording, samples, self.vault.part(self.spool_dir), gaps)
 
-    def _begun(self, recording: Recording, samples: int, part: Callable[[Path], Part]) -> Draft:
+    def _begun(
+        self, recording: Recording, samples: int, part: Callable[[Path], Part], gaps: Gaps | None = None
+    ) -> Draft:
         self._make_day(recording)
         encoder = Encoder(
             self._plain_path(recording),
@@ -128,7 +130,14 @@ class Storage:
             quality=self._quality,
             part=part,
         )
-        return Draft(Spool(self.spool_path(recording.recording_id), recording.channels), encoder)
+        return Draft(self.spool(recording, gaps), encoder)
+
+    def spool(self, recording: Recording, gaps: Gaps | None = None) -> Spool:
+        """Return what the switch wrote of a recording, with the gaps noted of it, or those of a live one."""
+        path = self.spool_path(recording.recording_id)
+        return Spool(
+            path, recording.channels, Gaps(recording.gaps) if gaps is None else gaps, rate=recording.sample_rate
+        )
 
     def complete(self, recording: Recording, samples: int) -> Recording:
         """Makes the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does. Raises

@@ -1,6 +1,7 @@
 """The spool: read behind the switch, in whole samples, whatever has been written of it so far."""
 
 import os
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.audio.spool import Spool
+from esl_record.audio.spool import Gaps, Spool
 from esl_record.errors import SpoolError
 
 
@@ -165,3 +166,29 @@ def test_closing_gives_the_descriptor_back_and_may_be_done_twice(path: Path) -> 
         assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
     spool.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@given(
+    sizes=st.lists(st.integers(0, 50), min_size=1, max_size=5),
+    lengths=st.lists(st.integers(1, 40), min_size=4, max_size=4),
+    step=st.integers(1, 30),
+)
+def test_gaps_are_read_as_silence_of_their_length(sizes: list[int], lengths: list[int], step: int) -> None:
+    parts, gaps, at = [], [], 0
+    for number, size in enumerate(sizes):
+        parts.append(np.full(size, number + 1, "<i2"))
+        at += size
+        if number < len(sizes) - 1:
+            gaps.append((at, lengths[number]))
+            parts.append(np.zeros(lengths[number], "<i2"))
+            at += lengths[number]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.raw"
+        path.write_bytes(b"".join(part.tobytes() for part in parts[::2]))
+        with Spool(path, 1, Gaps(gaps)) as spool:
+            assert spool.size() == at
+            read = []
+            while len(block := spool.read(step)):
+                assert len(block) == min(step, at - spool.position + len(block))
+                read.append(block[:, 0])
+    assert np.array_equal(np.concatenate([*read, np.zeros(0, "<i2")]), np.concatenate(parts))

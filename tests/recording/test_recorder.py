@@ -1734,3 +1734,44 @@ def test_a_hang_up_before_it_goes_on_ends_it(bench: Make) -> None:
     second._greenlet = gevent.spawn(second.recorder.record)
     assert how(second.result()) == (State.FINISHED, EndReason.HANGUP)
     assert second.result().duration == 1.0
+
+
+# ---- holds
+
+
+def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, hurried: None) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(said(1.0))
+    running.session.tell("CHANNEL_HOLD")
+    spool = running.recorder._spool
+    with gevent.Timeout(LIMIT):
+        while spool.gaps.open is None:
+            gevent.sleep(0.01)
+        while spool.size() < 1.5 * RATE:
+            gevent.sleep(0.01)
+    running.tick()
+    running.session.tell("CHANNEL_UNHOLD")
+    running.hear(said(1.0))
+    running.session.hang_up()
+    recording = running.result()
+    (start, length), (hold,) = recording.gaps[0], recording.holds
+    assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
+    assert start == RATE
+    assert length >= RATE / 2
+    assert recording.duration == pytest.approx(2 + length / RATE)
+    assert hold.start == pytest.approx(1.0)
+    audio = running.samples()[:, 0]
+    assert not audio[start : start + length].any()
+    assert np.array_equal(audio[:start], said(1.0))
+    assert np.array_equal(audio[start + length :], said(1.0))
+
+
+def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, hurried: None) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=0.2).begin()
+    running.hear(said(1.0))
+    running.session.tell("CHANNEL_HOLD")
+    with gevent.Timeout(LIMIT):
+        while running.recorder._spool.gaps.open is None:
+            gevent.sleep(0.01)
+    running.session.tell("CHANNEL_UNHOLD")
+    assert "has written nothing" in running.result().error
