@@ -31,7 +31,7 @@ _SLEEP = 3_600_000
 _DIGITS = 99
 """Digits the switch takes at once; it sends none of more."""
 
-_AFTER_SPEECH = "silence_stream://40"
+AFTER_SPEECH = "silence_stream://40"
 
 _EVENTS = "RECORD_START RECORD_STOP"
 
@@ -111,6 +111,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         return self.data.get("Answer-State") == "answered"
 
     @property
+    def has_media(self) -> bool:
+        """Whether audio flows: the call is answered, or has early media."""
+        return self.data.get("Answer-State") in ("answered", "early")
+
+    @property
     def label(self) -> str:
         return f"call {self.uuid}" if self.uuid else f"connection from {self.address[0]}"
 
@@ -163,7 +168,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         spoken = self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
         # Speech rarely ends on a frame. Until the next write its last part of a frame stays in the buffer of every
         # media bug that taps the write side, and the bug delivers nothing.
-        self.execute("playback", _AFTER_SPEECH)
+        self.execute("playback", AFTER_SPEECH)
         return spoken
 
     def send_digits(self, digits: str) -> None:
@@ -341,6 +346,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
                 self._leave()
         elif event.name == "CHANNEL_ANSWER":
             self.data = {**self.data, "Answer-State": "answered"}
+        elif event.name == "CHANNEL_PROGRESS_MEDIA" and not self.answered:
+            self.data = {**self.data, "Answer-State": "early"}
         elif event.name == "CHANNEL_HANGUP":
             self.hangup_cause = event.get("Hangup-Cause", "UNKNOWN")
             self._over.set()

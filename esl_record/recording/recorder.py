@@ -57,6 +57,8 @@ _BREATH = 0.001
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
+_MEDIA = ("CHANNEL_ANSWER", "CHANNEL_PROGRESS_MEDIA")
+
 _TAP_DEFAULTS = {
     "enable_file_write_buffering": "false",
     "RECORD_PRE_BUFFER_FRAMES": "1",
@@ -217,7 +219,7 @@ class Recorder:
         if self._room.refusal:
             return f"the recording could not be begun: {self._room.refusal}"
         try:
-            if not self._await_answer():
+            if not self._await_media():
                 return "stopped before the call was answered"
             if self.params.beep:
                 self._session.playback(BEEP)
@@ -226,17 +228,17 @@ class Recorder:
             return f"the recording could not be begun: {error}"
         return ""
 
-    def _await_answer(self) -> bool:
-        """Wait until the call is answered, and return whether it was; False if the recording was stopped before.
+    def _await_media(self) -> bool:
+        """Wait until the call is answered or has early media; return False if the recording was stopped before.
 
-        A tap answers a call into early media, which silences its ringing.
+        A tap opens early media by itself, which silences the ringing that the caller hears.
         """
-        if self._session.answered:
+        if self._session.has_media:
             return True
         self.begun.set()
-        forget = self._session.listen(lambda event: self._wake.set() if event.name == "CHANNEL_ANSWER" else None)
+        forget = self._session.listen(lambda event: self._wake.set() if event.name in _MEDIA else None)
         try:
-            while not self._session.answered:
+            while not self._session.has_media:
                 gevent.wait([self._wake, self._session.over], count=1)
                 self._wake.clear()
                 self._session.raise_if_disconnected()

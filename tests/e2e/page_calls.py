@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pages import PAGES, Asked, Server, play
 from phones import Dialled, Ended
 
+from esl_record.esl.session import AFTER_SPEECH
+
 PATIENCE = 60.0
 """Seconds all calls have."""
 
@@ -141,7 +143,7 @@ def _outcome(name: str, call: Followed, follower: Follower, server: Server, *, l
     return Outcome(
         ended,
         call.executed,
-        [_shown(one, server) for one in call.executed if one.application in ("speak", "playback")],
+        [_shown(one, server) for one in call.executed if one.application in ("speak", "playback") and not _pads(one)],
         call.heard(),
         call.dtmf,
         server.served.get(name, []),
@@ -169,6 +171,11 @@ def _act(one: Example, call: Followed, server: Server) -> None:
             pass
         gevent.sleep(one.hangs_up_after)
         call.live.hang_up()
+
+
+def _pads(one: Executed) -> bool:
+    """Whether it is the silence that follows each speech."""
+    return one.argument == AFTER_SPEECH
 
 
 def _shown(one: Executed, server: Server) -> str:

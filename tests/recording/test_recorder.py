@@ -56,7 +56,7 @@ class FakeSession:
     label = "call c1"
 
     def __init__(self) -> None:
-        self.answered = True
+        self.has_media = True
         self.over = Flag()
         self.closed = Flag()
         self.tapped = Flag()
@@ -1071,18 +1071,18 @@ def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
 
 def test_a_call_that_rings_is_recorded_from_its_answer_on(bench: Make) -> None:
     running = bench()
-    running.session.answered = False
+    running.session.has_media = False
     running.begin(tapped=False)
     assert running.recorder.begun.wait(LIMIT)
     assert running.session.said == []
-    running.session.answered = True
+    running.session.has_media = True
     running.session.tell("CHANNEL_ANSWER")
     assert running.session.tapped.wait(LIMIT)
 
 
 def test_a_recording_that_is_stopped_while_the_call_rings_says_so(bench: Make) -> None:
     running = bench()
-    running.session.answered = False
+    running.session.has_media = False
     running.begin(tapped=False)
     running.recorder.stop()
     assert running.result().error == "stopped before the call was answered"
@@ -1091,7 +1091,7 @@ def test_a_recording_that_is_stopped_while_the_call_rings_says_so(bench: Make) -
 
 def test_a_call_that_ends_while_it_rings_has_no_recording(bench: Make) -> None:
     running = bench()
-    running.session.answered = False
+    running.session.has_media = False
     running.begin(tapped=False)
     assert running.recorder.begun.wait(LIMIT)
     running.session.hang_up()
