@@ -111,11 +111,6 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         return self.data.get("Answer-State") == "answered"
 
     @property
-    def has_media(self) -> bool:
-        """Whether audio flows: the call is answered, or has early media."""
-        return self.data.get("Answer-State") in ("answered", "early")
-
-    @property
     def label(self) -> str:
         return f"call {self.uuid}" if self.uuid else f"connection from {self.address[0]}"
 
@@ -346,8 +341,6 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
                 self._leave()
         elif event.name == "CHANNEL_ANSWER":
             self.data = {**self.data, "Answer-State": "answered"}
-        elif event.name == "CHANNEL_PROGRESS_MEDIA" and not self.answered:
-            self.data = {**self.data, "Answer-State": "early"}
         elif event.name == "CHANNEL_HANGUP":
             self.hangup_cause = event.get("Hangup-Cause", "UNKNOWN")
             self._over.set()

@@ -57,8 +57,6 @@ _BREATH = 0.001
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
-_MEDIA = ("CHANNEL_ANSWER", "CHANNEL_PROGRESS_MEDIA")
-
 _TAP_DEFAULTS = {
     "enable_file_write_buffering": "false",
     "RECORD_PRE_BUFFER_FRAMES": "1",
@@ -219,36 +217,12 @@ class Recorder:
         if self._room.refusal:
             return f"the recording could not be begun: {self._room.refusal}"
         try:
-            if not self._await_media():
-                return "stopped before the call was answered"
             if self.params.beep:
                 self._session.playback(BEEP)
             self._begin()
         except (CommandRefused, CommandTimeout) as error:
             return f"the recording could not be begun: {error}"
         return ""
-
-    def _await_media(self) -> bool:
-        """Wait until the call is answered or has early media; return False if the recording was stopped before.
-
-        A tap opens early media by itself, which silences the ringing that the caller hears.
-        """
-        if self._session.has_media:
-            return True
-        self.begun.set()
-        forget = self._session.listen(lambda event: self._wake.set() if event.name in _MEDIA else None)
-        try:
-            while not self._session.has_media:
-                gevent.wait([self._wake, self._session.over], count=1)
-                self._wake.clear()
-                self._session.raise_if_disconnected()
-                if self.handed_over:
-                    raise CallGone(f"{self._session.label}: another connection has the call")
-                if any(happening.event is m.Stop for happening in self._inbox):
-                    return False
-        finally:
-            forget()
-        return True
 
     def _begin(self) -> None:
         told = self._session.get_variable("read_rate") or ""

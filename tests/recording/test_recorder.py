@@ -56,8 +56,6 @@ class FakeSession:
     label = "call c1"
 
     def __init__(self) -> None:
-        self.has_media = True
-        self.over = Flag()
         self.closed = Flag()
         self.tapped = Flag()
         self.hangup_cause: str | None = None
@@ -1067,38 +1065,6 @@ def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
         "get_variable read_rate",
         " ".join([f"start {path}", *(f"{name}={value}" for name, value in variables.items())]),
     ]
-
-
-def test_a_call_that_rings_is_recorded_from_its_answer_on(bench: Make) -> None:
-    running = bench()
-    running.session.has_media = False
-    running.begin(tapped=False)
-    assert running.recorder.begun.wait(LIMIT)
-    assert running.session.said == []
-    running.session.has_media = True
-    running.session.tell("CHANNEL_ANSWER")
-    assert running.session.tapped.wait(LIMIT)
-
-
-def test_a_recording_that_is_stopped_while_the_call_rings_says_so(bench: Make) -> None:
-    running = bench()
-    running.session.has_media = False
-    running.begin(tapped=False)
-    running.recorder.stop()
-    assert running.result().error == "stopped before the call was answered"
-    assert not any(said.startswith("start") for said in running.session.said)
-
-
-def test_a_call_that_ends_while_it_rings_has_no_recording(bench: Make) -> None:
-    running = bench()
-    running.session.has_media = False
-    running.begin(tapped=False)
-    assert running.recorder.begun.wait(LIMIT)
-    running.session.hang_up()
-    running.session.over.set()
-    running.raised(CallGone)
-    assert running.session.said == []
-    assert running.spooled() == []
 
 
 @pytest.mark.parametrize(
