@@ -6,7 +6,7 @@ before this process has seen it, and stays until the finished recording is.
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -57,24 +57,15 @@ class Gaps:
 class Spool:
     """One tap's file, with silence where it has ``gaps``. Positions and sizes are in samples of one channel.
 
-    ``clock`` gives unix time, by which the file's last write is dated and an open gap grows at ``rate``.
+    An open gap grows at ``rate`` by unix time, from the file's last write on.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        channels: int,
-        gaps: Gaps | None = None,
-        *,
-        rate: int = 0,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, path: Path, channels: int, gaps: Gaps | None = None, *, rate: int = 0) -> None:
         self.path = path
         self.channels = channels
         self.gaps = Gaps() if gaps is None else gaps
         self.rate = rate
         self.position = 0
-        self._clock = clock
         self._since = 0.0
         self._width = 2 * channels
         self._descriptor: int | None = None
@@ -88,7 +79,7 @@ class Spool:
         if self.gaps.open is None:
             return written + self.gaps.length
         behind = written + self.gaps.length - self.gaps.open
-        passed = max(0, round((self._clock() - self._since) * self.rate)) - behind
+        passed = max(0, round((time.time() - self._since) * self.rate)) - behind
         if behind <= 0:
             return self.gaps.open + passed
         self._close_gap(passed)
@@ -103,7 +94,8 @@ class Spool:
 
     def close_gap(self) -> None:
         """End an open gap now. Raises SpoolError."""
-        if self.gaps.open is not None and (size := self.size()) and self.gaps.open is not None:
+        size = self.size()  # ends it by itself where the file has grown
+        if self.gaps.open is not None:
             self._close_gap(size - self.gaps.open)
 
     def _close_gap(self, passed: int) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
 import gevent
@@ -83,13 +83,15 @@ class Server:
         if not any(peer in network for network in self._peers):
             log.warning("connection from %s refused: not in the setting peers", address[0])
             # Closed without a `connect` the switch would keep the call in its `socket` application for ever.
-            Session(sock, address, timeout=_REFUSAL_TIMEOUT).decline()
+            self._refuse(Session(sock, address, timeout=_REFUSAL_TIMEOUT))
             return
         self._connections += 1
         self._empty.clear()
         try:
             if self._connections > self.capacity:
-                self._refuse(Session(sock, address, timeout=_REFUSAL_TIMEOUT))
+                session = Session(sock, address, timeout=_REFUSAL_TIMEOUT)
+                self._refuse(session, [(REFUSED, "capacity")])
+                log.warning("%s refused: %d calls is the capacity", session.label, self.capacity)
             else:
                 self._serve(Session(sock, address, timeout=self.timeout))
         finally:
@@ -97,13 +99,13 @@ class Server:
             if not self._connections:
                 self._empty.set()
 
-    def _refuse(self, session: Session) -> None:
+    def _refuse(self, session: Session, variables: Sequence[tuple[str, str]] = ()) -> None:
+        """Hand a call back to its dialplan with channel ``variables``."""
         try:
             session.connect()
         except (CallGone, CommandTimeout):
             pass  # released all the same
-        log.warning("%s refused: %d calls is the capacity", session.label, self.capacity)
-        session.release([(REFUSED, "capacity")])
+        session.release(variables)
 
     def _serve(self, session: Session) -> None:
         self._calls[session] = gevent.getcurrent()

@@ -32,6 +32,7 @@ _DIGITS = 99
 """Digits the switch takes at once; it sends none of more."""
 
 AFTER_SPEECH = "silence_stream://40"
+"""Two frames of silence, played after each speech."""
 
 _EVENTS = "RECORD_START RECORD_STOP"
 
@@ -284,15 +285,6 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             gevent.spawn(self._stop_after_the_call)
         else:
             self.stop()
-
-    def decline(self) -> None:
-        """Hand the call back to its dialplan without reading anything of it."""
-        try:
-            self.connect()
-            self.send("resume")
-        except (CallGone, CommandTimeout) as error:
-            log.debug("%s: declined: %s", self.label, error)
-        self.stop()
 
     def _stop_after_the_call(self) -> None:
         self._over.wait()

@@ -11,7 +11,6 @@ from gevent.event import Event as Flag
 from gevent.lock import BoundedSemaphore
 
 from esl_record.audio import formats
-from esl_record.audio.spool import Spool
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event as SwitchEvent
@@ -131,7 +130,7 @@ class Recorder:
         self._stall_timeout = stall_timeout
         self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
         self._path = storage.spool_path(self._recording.recording_id)
-        self._spool: Spool = storage.spool(self._recording)
+        self._spool = storage.spool(self._recording)
         self._held_since: float | None = None
         self._holds: list[HoldTime] = list(self._recording.holds)
         self._noted_gaps = len(self._recording.gaps)
@@ -359,7 +358,7 @@ class Recorder:
         assert self.track is not None
         path, mask = str(self._path), action.behavior is m.PauseBehavior.SILENCE
         # First: what was noted and perhaps not done a later start does again.
-        self._note_pause()
+        self._note_silences()
         try:
             if isinstance(action, m.PauseTap):
                 self._session.pause_tap(path, mask=mask)
@@ -375,8 +374,8 @@ class Recorder:
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _note_pause(self) -> None:
-        """For a later start, which must not take what was paused for silence, nor hear what still is."""
+    def _note_silences(self) -> None:
+        """Write down pauses, holds and gaps for a later start: none of them can be seen in the spool."""
         noted = self.recording.model_copy(update={"pauses": self._pauses(), **self._silences()})
         try:
             off_hub(lambda: self._storage.announce(noted))
@@ -420,7 +419,7 @@ class Recorder:
             return
         if len(self._spool.gaps.closed) != self._noted_gaps:
             self._noted_gaps = len(self._spool.gaps.closed)
-            self._note_pause()
+            self._note_silences()
         # A gap grows by itself; once the hold is over only the tap's own audio counts.
         grows = size > last and (self._spool.gaps.open is None or self._held_since is not None)
         if grows or paused:
@@ -430,7 +429,10 @@ class Recorder:
             return
         if self._held_since is not None:
             # The switch writes nothing during a hold: silence stands in the recording for as long as it lasts.
-            self._spool.open_gap()
+            try:
+                self._spool.open_gap()
+            except SpoolError as error:
+                self._feed(m.TapFailed(size, str(error)))
             self._grown = (size, now)
             return
         self._room.doubt()

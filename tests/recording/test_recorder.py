@@ -1084,7 +1084,7 @@ def test_the_tap_carries_the_legs_asked_for(stereo: bool, direction: Direction, 
     assert given["RECORD_PRE_BUFFER_FRAMES"] == "1"
     assert given["record_sample_rate"] == "16000"
     assert [name for name, value in given.items() if value == "true"] == [
-        *(["RECORD_USE_THREAD"]),
+        "RECORD_USE_THREAD",
         *([variable] if variable else []),
     ]
 

@@ -33,8 +33,7 @@ def _record(call: Call, given: RecordParams) -> None:
     Raises CallGone after a recording the caller ended by hanging up, DocumentError where not a sample could be
     recorded of a call that lives.
     """
-    if not call.session.answered:
-        call.session.answer()
+    call.session.answer()
     _recorded(call, *call.recordings.record(given))
 
 
