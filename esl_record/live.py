@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import gevent
 from gevent.event import Event as Flag
@@ -15,8 +16,13 @@ from esl_record.recording.recording import Party, Recording
 
 log = logging.getLogger(__name__)
 
-MakeRecorder = Callable[[Session, Party, RecordParams, Recording | None], Recorder]
-"""Of the call's session, its party, what is asked for, and what an earlier run has left of it."""
+
+class MakeRecorder(Protocol):
+    """Makes the recorder of a call's session and party, for what is asked for and what an earlier run has left."""
+
+    def __call__(
+        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+    ) -> Recorder: ...
 
 
 class LiveCall:
@@ -45,7 +51,7 @@ class LiveCall:
 
     def record(self, params: RecordParams) -> Recording:
         """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
-        return self._run(self._recorder(params))
+        return self._run(self._recorder(params, foreground=True))
 
     def start(self, params: RecordParams) -> Recorder:
         """Records in the background, beside whatever the call does. Raises ParameterError where the control id is
@@ -90,10 +96,11 @@ class LiveCall:
         """Waits for its recordings to end by themselves."""
         self._none.wait()
 
-    def _recorder(self, params: RecordParams, left: Recording | None = None) -> Recorder:
+    def _recorder(self, params: RecordParams, left: Recording | None = None, *, foreground: bool = False) -> Recorder:
         if params.control_id in self.recorders:
             raise ParameterError(f"record: control_id = {params.control_id[:80]!r}: is in use in this call")
-        recorder = self.recorders[params.control_id] = self._make_recorder(self.session, self.party, params, left)
+        recorder = self._make_recorder(self.session, self.party, params, left, foreground=foreground)
+        self.recorders[params.control_id] = recorder
         self._none.clear()
         return recorder
 
@@ -122,26 +129,39 @@ class LiveCall:
 
 
 class LiveCalls:
-    """The calls this service has in hand, by call id."""
+    """The calls this service has in hand, by call id.
+
+    A call that was sent elsewhere while it is recorded may come in again over another connection: then it is there
+    once for each of them.
+    """
 
     def __init__(self) -> None:
-        self._calls: dict[str, LiveCall] = {}
+        self._calls: dict[str, list[LiveCall]] = {}
 
     def add(self, call: LiveCall) -> None:
-        self._calls[call.session.uuid] = call
+        self._calls.setdefault(call.session.uuid, []).append(call)
 
     def remove(self, call: LiveCall) -> None:
-        if self._calls.get(call.session.uuid) is call:
-            del self._calls[call.session.uuid]
+        same = self._calls.get(call.session.uuid, [])
+        if call in same:
+            same.remove(call)
+        if not same:
+            self._calls.pop(call.session.uuid, None)
 
     def get(self, call_id: str) -> LiveCall | None:
-        return self._calls.get(call_id)
+        """The connection of a call that came in last."""
+        same = self._calls.get(call_id)
+        return same[-1] if same else None
+
+    def all(self, call_id: str) -> list[LiveCall]:
+        """Every connection of a call, that which came in last at the end."""
+        return list(self._calls.get(call_id, ()))
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def __iter__(self) -> Iterator[LiveCall]:
-        return iter(list(self._calls.values()))
+        return iter([call for same in list(self._calls.values()) for call in same])
 
     @property
     def recorders(self) -> list[Recorder]:

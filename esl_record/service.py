@@ -239,10 +239,11 @@ class Service:
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
         live = LiveCall(session, party, self._recorder, self._ended)
-        before = self.calls.get(session.uuid)
-        if before is not None and before.session.lost:
-            before.hand_over(_LAST_RECORDINGS)
-            before = None
+        others = self.calls.all(session.uuid)
+        for other in others:
+            if other.session.lost:
+                other.hand_over(_LAST_RECORDINGS)
+        before = any(not other.session.lost for other in others)
         # A call that was sent here while another connection still has it has come for something new.
         mark = None if before else self._bookmarks.get(session.uuid)
         recordings = CallRecordings(
@@ -280,19 +281,20 @@ class Service:
             live.end(_LAST_RECORDINGS)
             let_go(session, [("script_error", error.code)])
         finally:
-            if session.lost and not self._draining:
-                # The call may live, and come back over another connection.
+            if (session.lost or (session.left and session.live)) and not self._draining:
+                # The call may live and come back over another connection; one that was sent elsewhere does live.
                 live.follow()
             live.end(_LAST_RECORDINGS)
             if was_asked_back(session) and session.live and not session.left:
                 with suppress(EslRecordError):
                     let_go(session)
-            if self.calls.get(session.uuid) is live:
-                self.calls.remove(live)
-                if not session.lost:
-                    self._bookmarks.drop(session.uuid)
+            self.calls.remove(live)
+            if not session.lost and self.calls.get(session.uuid) is None:
+                self._bookmarks.drop(session.uuid)
 
-    def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
+    def _recorder(
+        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+    ) -> Recorder:
         return Recorder(
             session,
             self._engine,
@@ -303,6 +305,7 @@ class Service:
             self._encodings,
             self._room,
             left=left,
+            foreground=foreground,
             stall_timeout=self.settings.stall_timeout,
         )
 

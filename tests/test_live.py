@@ -67,7 +67,9 @@ class Bench:
             lambda one: self.ended.append(one.params.control_id),
         )
 
-    def _make(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
+    def _make(
+        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+    ) -> Recorder:
         self.left[params.control_id] = left
         assert (session, party) == (self.call.session, self.call.party)
         self.made[params.control_id] = FakeRecorder(params)

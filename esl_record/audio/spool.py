@@ -1,115 +1,201 @@
-"""The file a media bug writes while the call runs, read from behind.
+"""The files the switch writes while a call runs, read from behind as one recording.
 
-A ``.raw`` file of the switch: signed 16-bit little-endian samples, channels interleaved, no header. It is on disk
-before this process has seen it, and stays until the finished recording is.
+Each is a ``.raw`` file of the switch: signed 16-bit little-endian samples, channels interleaved, no header. It is on
+disk before this process has seen it, and stays until the finished recording is.
 """
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.errors import SpoolError
 
-FRAME = 0.02
-"""Seconds in a frame of the media bug."""
+Samples = NDArray[np.int16]
 
 
-class Gaps:
-    """Stretches of the recording in which the switch wrote nothing, as during a hold; each is read as silence.
-
-    Positions are samples of the recording, those before them in the file plus the gaps between.
-    """
-
-    def __init__(self, closed: Iterable[tuple[int, int]] = ()) -> None:
-        self.closed = list(closed)
-        """Start and length of each gap that has ended, in order."""
-        self.open: int | None = None
-        """Where the gap begins that has not ended."""
-
-    @property
-    def length(self) -> int:
-        """Samples in the gaps that have ended."""
-        return sum(length for _, length in self.closed)
-
-    def __bool__(self) -> bool:
-        return self.open is not None or bool(self.closed)
-
-    def place(self, position: int) -> tuple[int | None, int | None]:
-        """Return where ``position`` is in the file, None inside a gap, and the position at which that changes next,
-        None where it does not."""
-        passed = 0
-        for start, length in self.closed:
-            if position < start:
-                return position - passed, start
-            if position < start + length:
-                return None, start + length
-            passed += length
-        if self.open is None:
-            return position - passed, None
-        return (None, None) if position >= self.open else (position - passed, self.open)
+def segment_paths(path: Path, number: int, segment: Segment) -> list[Path]:
+    """Return the files of segment ``number`` of the recording whose first file is ``path``, the party's first."""
+    stem = f"{path.stem}.{number}" if number else path.stem
+    names = [stem, f"{stem}.far"] if segment.split else [stem]
+    return [path.with_name(name + path.suffix) for name in names]
 
 
-class Spool:
-    """One tap's file, with silence where it has ``gaps``. Positions and sizes are in samples of one channel.
+class _File:
+    """One file of a tap. Raises SpoolError."""
 
-    An open gap grows at ``rate`` by unix time, from the file's last write on.
-    """
-
-    def __init__(self, path: Path, channels: int, gaps: Gaps | None = None, *, rate: int = 0) -> None:
+    def __init__(self, path: Path, channels: int) -> None:
         self.path = path
-        self.channels = channels
-        self.gaps = Gaps() if gaps is None else gaps
-        self.rate = rate
-        self.position = 0
-        self._since = 0.0
+        self._channels = channels
         self._width = 2 * channels
         self._descriptor: int | None = None
 
     def size(self) -> int:
-        """How much audio is there, in whole samples. Raises SpoolError if the file is not there."""
-        try:
-            written = os.fstat(self._open()).st_size // self._width
-        except OSError as error:
-            raise SpoolError(f"spool {self.path}: {error.strerror}") from error
-        if self.gaps.open is None:
-            return written + self.gaps.length
-        behind = written + self.gaps.length - self.gaps.open
-        passed = max(0, round((time.time() - self._since) * self.rate)) - behind
-        if behind <= 0:
-            return self.gaps.open + passed
-        self._close_gap(passed)
-        return written + self.gaps.length
+        """Whole samples that are in it."""
+        return self._stat().st_size // self._width
 
-    def open_gap(self) -> None:
-        """Read silence from the last write on, in real time, until the file grows again. Raises SpoolError."""
-        if self.gaps.open is None:
-            size = self.size()
-            self._since = os.fstat(self._open()).st_mtime
-            self.gaps.open = size
+    def changed(self) -> float:
+        """The unix time of the last write."""
+        return self._stat().st_mtime
+
+    def read(self, first: int, limit: int) -> Samples:
+        try:
+            data = os.pread(self._open(), limit * self._width, first * self._width)
+        except OSError as error:
+            raise self._error(error) from error
+        if not data and first > self.size():
+            raise SpoolError(f"spool {self.path}: has become shorter than {first} samples")
+        whole = len(data) - len(data) % self._width
+        return np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels)
+
+    def exists(self) -> bool:
+        return self._descriptor is not None or self.path.exists()
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _stat(self) -> os.stat_result:
+        try:
+            return os.fstat(self._open())
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> SpoolError:
+        return SpoolError(f"spool {self.path}: {error.strerror}")
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._descriptor
+
+
+class Spool:
+    """The segments of one recording with silence in their gaps. Positions and sizes are in samples of one channel.
+
+    An open gap ends where the segment that is written grows again; its length is the time since it began, ``pace``
+    samples a second of ``clock``, unix time. Until then it has that length where it ``passes``, as a hold does, and
+    none where it is not known whether anything will follow.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        channels: int,
+        timeline: Timeline | None = None,
+        *,
+        pace: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = path
+        self.channels = channels
+        self.timeline = timeline or Timeline([Segment(channels=channels)])
+        self.pace = pace
+        self.position = 0
+        self._clock = clock
+        self._broken = False
+        self._passes = True
+        self._segments: list[list[_File]] = []
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the segment that is written."""
+        return [file.path for file in self._files(len(self.timeline.segments) - 1)]
+
+    @property
+    def all_paths(self) -> list[Path]:
+        """The files of every segment."""
+        return [file.path for number in range(len(self.timeline.segments)) for file in self._files(number)]
+
+    @property
+    def in_gap(self) -> bool:
+        """Whether the recording is in a gap, as far as ``size`` has seen."""
+        return self.timeline.last.segment is None
+
+    def size(self) -> int:
+        """How much audio is there, in whole samples. Raises SpoolError if a file is not there."""
+        last = self.timeline.last
+        if last.segment is not None:
+            return last.start + self._written(last.segment) - last.offset
+        passed = max(0, round((self._clock() - last.since) * self.pace))
+        current = len(self.timeline.segments) - 1
+        used = self.timeline.used(current)
+        grown = 0 if self._broken else self._written(current, perhaps=True) - used
+        if grown <= 0:
+            return last.start + (passed if self._passes else 0)
+        # The last of it was written at the time of the file's last change.
+        until = max(0, round((self._changed(current) - last.since) * self.pace) - grown)
+        self._go_on(Span(start=last.start + until, segment=current, offset=used))
+        return self.timeline.last.start + grown
+
+    def settled(self) -> int:
+        """How much audio is there without a gap that has not ended. Raises SpoolError."""
+        size = self.size()
+        return self.timeline.last.start if self.in_gap else size
+
+    def changed(self) -> float:
+        """The unix time of the last write to any file, 0 where there is none. Raises SpoolError."""
+        return max(self._changed(number) for number in range(len(self.timeline.segments)))
+
+    def written(self) -> int:
+        """Samples in the segment that is written. Raises SpoolError."""
+        return self._written(len(self.timeline.segments) - 1, perhaps=True)
+
+    def begin(self, segment: Segment) -> None:
+        """Say what the first tap will write, before it does."""
+        self.close()
+        self._segments.clear()
+        self.timeline.segments[:] = [segment]
+
+    def open_gap(self, not_before: float = 0.0, *, passes: bool) -> None:
+        """Begin a gap at the last write, or at unix time ``not_before``, if there is none. Raises SpoolError."""
+        if not self.in_gap:
+            self._open_gap(max(self._changed(len(self.timeline.segments) - 1), not_before))
+        self._passes = passes
+
+    def let_pass(self) -> None:
+        """Have an open gap last as long as the clock says."""
+        self._passes = True
+
+    def cut(self) -> None:
+        """Read nothing more of the segment that is written; silence follows until the next one. Raises SpoolError."""
+        if not self.in_gap:
+            self._open_gap(self._clock())
+        self._broken = self._passes = True
+
+    def add(self, segment: Segment) -> None:
+        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError."""
+        self.cut()
+        self.timeline.segments.append(segment)
+        self._broken = False
 
     def close_gap(self) -> None:
         """End an open gap now. Raises SpoolError."""
-        size = self.size()  # ends it by itself where the file has grown
-        if self.gaps.open is not None:
-            self._close_gap(size - self.gaps.open)
+        if self.in_gap:
+            size = self.size()  # ends it by itself where the file has grown
+            if self.in_gap:
+                current = len(self.timeline.segments) - 1
+                self._go_on(Span(start=size, segment=current, offset=self.timeline.used(current)))
 
-    def _close_gap(self, passed: int) -> None:
-        assert self.gaps.open is not None
-        start, self.gaps.open = self.gaps.open, None
-        # What has been read of it stays.
-        self.gaps.closed.append((start, max(passed, self.position - start, 0)))
+    def _open_gap(self, since: float) -> None:
+        self.timeline.spans.append(Span(start=self.size(), segment=None, since=since))
 
-    def read(self, limit: int) -> NDArray[np.int16]:
+    def _go_on(self, span: Span) -> None:
+        # What has been read of the gap stays.
+        self.timeline.spans.append(span.model_copy(update={"start": max(span.start, self.position)}))
+
+    def read(self, limit: int) -> Samples:
         """What has been written since the last read, at most ``limit`` samples; shape (samples, channels).
 
-        Raises SpoolError if the file cannot be read, or is shorter than what was read of it.
+        Raises SpoolError if a file cannot be read, or is shorter than what was read of it.
         """
-        if not self.gaps:
+        if self.timeline.plain:
             block = self.block(self.position, limit)
             self.position += len(block)
             return block
@@ -120,38 +206,59 @@ class Spool:
             blocks.append(block)
         return np.concatenate(blocks)
 
-    def block(self, start: int, limit: int) -> NDArray[np.int16]:
-        """Up to ``limit`` samples from ``start`` on, fewer before a gap; shape (samples, channels).
+    def block(self, start: int, limit: int) -> Samples:
+        """Up to ``limit`` samples from ``start`` on, fewer before the next span; shape (samples, channels).
 
         Raises SpoolError.
         """
-        place, change = self.gaps.place(start)
-        if change is not None:
-            limit = min(limit, change - start)
-        if place is None:
+        span, end = self.timeline.place(start)
+        if end is not None:
+            limit = min(limit, end - start)
+        if span.segment is None:
             return np.zeros((limit, self.channels), np.int16)
-        start = place
-        try:
-            data = os.pread(self._open(), limit * self._width, start * self._width)
-            if not data and start * self._width > os.fstat(self._open()).st_size:
-                raise SpoolError(f"spool {self.path}: has become shorter than {start} samples")
-        except OSError as error:
-            raise SpoolError(f"spool {self.path}: {error.strerror}") from error
-        whole = len(data) - len(data) % self._width
-        return np.frombuffer(data[:whole], "<i2").reshape(-1, self.channels)
+        number, first = span.segment, span.offset + start - span.start
+        segment = self.timeline.segments[number]
+        parts = [file.read(first, limit) for file in self._files(number)]
+        if len(parts) == 1 and segment.channels == self.channels:
+            return parts[0]
+        length = min(len(part) for part in parts)
+        mono = [_mono(part[:length]) for part in parts]
+        return np.repeat(mono[0], 2, axis=1) if len(mono) < self.channels else np.hstack(mono[: self.channels])
+
+    def _files(self, number: int) -> list[_File]:
+        while len(self._segments) <= number:
+            new = len(self._segments)
+            segment = self.timeline.segments[new]
+            paths = segment_paths(self.path, new, segment)
+            self._segments.append([_File(path, segment.channels) for path in paths])
+        return self._segments[number]
+
+    def _written(self, number: int, *, perhaps: bool = False) -> int:
+        """Samples that all files of a segment have; none where ``perhaps`` one is not there yet."""
+        files = self._files(number)
+        if perhaps and not all(file.exists() for file in files):
+            return 0
+        return files[0].size() if len(files) == 1 else min(file.size() for file in files)
+
+    def _changed(self, number: int) -> float:
+        """The unix time of the last write to a segment, 0 where there was none."""
+        return max((file.changed() for file in self._files(number) if file.exists()), default=0.0)
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _open(self) -> int:
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptor
+        for files in self._segments:
+            for file in files:
+                file.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _mono(samples: Samples) -> Samples:
+    """The mean of the channels, shape (samples, 1)."""
+    if samples.shape[1] == 1:
+        return samples
+    mean: Samples = (samples.astype(np.int32).sum(axis=1, keepdims=True) // samples.shape[1]).astype(np.int16)
+    return mean

@@ -34,7 +34,10 @@ _DIGITS = 99
 AFTER_SPEECH = "silence_stream://40"
 """Two frames of silence, played after each speech."""
 
-_EVENTS = "RECORD_START RECORD_STOP"
+_EVENTS = "RECORD_START RECORD_STOP CODEC"
+
+PACE = "standin_pace"
+"""Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
 
 HELD = "esl_record_held"
 """Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
@@ -110,6 +113,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     @property
     def answered(self) -> bool:
         return self.data.get("Answer-State") == "answered"
+
+    @property
+    def pace(self) -> float:
+        """Seconds of call that pass in one second: 1 on every switch but the stand-in, 0 where that is not fixed."""
+        return float(self.data.get(f"variable_{PACE}", "1"))
 
     @property
     def label(self) -> str:
@@ -241,13 +249,21 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Whether the switch still knows the call."""
         return self.api(f"uuid_exists {self.uuid}").strip() == "true"
 
+    def leg_channels(self) -> int:
+        """The number of audio channels of the leg's codec: 2 where both sides have agreed on stereo Opus."""
+        return 2 if self._ask("uuid_getvar", "rtp_use_codec_channels") == "2" else 1
+
+    def on_hold(self) -> bool:
+        """Whether the leg or its far end is on hold."""
+        return False
+
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         """Start a media bug that writes to ``path``, which must hold no space."""
         if self.data.get("variable_media_bug_answer_req"):
             # The one setting that cannot be given with the tap: it would wait for an answer.
-            self.set_variable("media_bug_answer_req", "false")
+            self._ask("uuid_setvar", "media_bug_answer_req false")
         settings = ",".join(f"{name}={value}" for name, value in variables.items())
-        self._call_api("uuid_record", f"start {path} 0 {{{settings}}}")
+        self._ask("uuid_record", f"start {path} 0 {{{settings}}}")
 
     def stop_tap(self, path: str) -> None:
         """Ends it in a call that was sent elsewhere, too: nobody else would."""
@@ -255,10 +271,10 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def pause_tap(self, path: str, *, mask: bool) -> None:
         """Stops the spool growing, or with ``mask`` lets it grow with silence."""
-        self._call_api("uuid_record", f"{'mask' if mask else 'pause'} {path}")
+        self._ask("uuid_record", f"{'mask' if mask else 'pause'} {path}")
 
     def resume_tap(self, path: str, *, mask: bool) -> None:
-        self._call_api("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
+        self._ask("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
 
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.

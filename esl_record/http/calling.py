@@ -162,18 +162,21 @@ class Calling:
                 _hang_up(call, CAUSES[command.params.reason])
             case PauseCommand():
                 behavior = command.params.behavior
-                told = self._carry_out(call, command.params.control_id, lambda recorder: recorder.pause(behavior))
+                told = self._carry_out(command.id, command.params.control_id, lambda recorder: recorder.pause(behavior))
             case ResumeCommand():
-                told = self._carry_out(call, command.params.control_id, lambda recorder: recorder.resume())
+                told = self._carry_out(command.id, command.params.control_id, lambda recorder: recorder.resume())
             case StopCommand():
-                told = self._carry_out(call, command.params.control_id, lambda recorder: recorder.stop(), ends=True)
+                told = self._carry_out(
+                    command.id, command.params.control_id, lambda recorder: recorder.stop(), ends=True
+                )
         put(resp, Answer(**facts(call), **told))
 
     def _carry_out(
-        self, call: LiveCall, control_id: str, order: Callable[[Recorder], Flag], *, ends: bool = False
+        self, call_id: str, control_id: str, order: Callable[[Recorder], Flag], *, ends: bool = False
     ) -> dict[str, Any]:
         """Gives ``order`` and waits until it is in effect. ``ends``: whether an ended recording is what is wanted."""
-        recorder = call.recorders.get(control_id)
+        found = (call.recorders.get(control_id) for call in reversed(self._calls.all(call_id)))
+        recorder = next(filter(None, found), None)
         if recorder is None:
             message = "this call has no such recording under way"
             raise Problem(HTTPStatus.NOT_FOUND, "recording_not_found", message, "control_id")

@@ -10,7 +10,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from gevent.threadpool import ThreadPool
 
-from esl_record.audio.spool import Gaps
+from esl_record.audio.timeline import Timeline
 from esl_record.hub import off_hub
 from esl_record.recording.draft import Draft
 from esl_record.recording.recording import Recording
@@ -32,9 +32,9 @@ class Encoding:
     """
 
     def __init__(
-        self, storage: Storage, recording: Recording, certain: Callable[[], int], gaps: Gaps | None = None
+        self, storage: Storage, recording: Recording, certain: Callable[[], int], timeline: Timeline | None = None
     ) -> None:
-        self._gaps = gaps
+        self._timeline = timeline
         self._storage = storage
         self._recording = recording
         self._certain = certain
@@ -72,7 +72,7 @@ class Encoding:
 
     def _write(self, upto: int) -> None:
         if self._draft is None:
-            self._draft = self._storage.begin(self._recording, gaps=self._gaps)
+            self._draft = self._storage.begin(self._recording, timeline=self._timeline)
         self._draft.write(upto)
 
     def _finished(self, samples: int) -> Draft | None:
@@ -103,9 +103,9 @@ class Encodings:
         size = max(1, (os.cpu_count() or 1) - 1)
         self._threads, self._turns = ThreadPool(size), Pool(size)
 
-    def begin(self, recording: Recording, certain: Callable[[], int], gaps: Gaps | None = None) -> Encoding:
+    def begin(self, recording: Recording, certain: Callable[[], int], timeline: Timeline | None = None) -> Encoding:
         """Takes on a recording whose tap runs; ``end`` it."""
-        encoding = Encoding(self._storage, recording, certain, gaps)
+        encoding = Encoding(self._storage, recording, certain, timeline)
         self._live[encoding] = None
         return encoding
 

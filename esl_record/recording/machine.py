@@ -1,7 +1,7 @@
 """The state of one recording, pure: an event in, the next state and the actions it asks for out.
 
-Time is the number of samples (of one channel) the tap has written. No socket, file or clock: a live call and a
-replay of its spool go through the same states.
+Time is the number of samples (of one channel) of the recording's timeline, its gaps included. No socket, file or
+clock: a live call and a replay of its spool go through the same states.
 """
 
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ class EndReason(StrEnum):
     MAX_LENGTH = "max_length"
     STOP = "stop"
     HANGUP = "hangup"
+    TRANSFER = "transfer"
     ERROR = "error"
     RECOVERED = "recovered"
 
@@ -84,6 +85,18 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """The call is on hold: the recording goes on with silence, which its timers take as such."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unhold:
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     at: int
 
@@ -94,12 +107,21 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """The call has left for another part of the dialplan, and with it whatever waits for the recording."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class TapFailed:
     at: int
     detail: str = ""
 
 
-Event = Audio | SpeechStarted | SpeechEnded | Digit | Pause | Resume | Stop | HangUp | TapFailed
+Event = (
+    Audio | SpeechStarted | SpeechEnded | Digit | Pause | Resume | Hold | Unhold | Stop | HangUp | Transfer | TapFailed
+)
 
 
 # ---- actions
@@ -137,6 +159,12 @@ class PauseSpan:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldSpan:
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """One recording's state. ``step`` gives the next one and leaves this one as it is.
 
@@ -152,6 +180,9 @@ class Machine:
     silent_since: int = 0
     held: int = 0
     pauses: tuple[PauseSpan, ...] = ()
+    holds: tuple[HoldSpan, ...] = ()
+    on_hold: int | None = None
+    """The sample at which a hold began that has not ended."""
     end: End | None = None
     _pause: PauseSpan | None = field(default=None)
 
@@ -206,17 +237,28 @@ class Machine:
             case Resume() if self._pause is not None:
                 resumed = replace(self._unpaused(self.at), state=State.RECORDING)
                 return resumed, (ResumeTap(self._pause.behavior),)
+            case Hold() if self.on_hold is None:
+                return replace(self, on_hold=self.at), ()
+            case Unhold():
+                return self._unheld(self.at), ()
             case Stop():
                 return self._ended(End(self.at, State.FINISHED, EndReason.STOP))
             case HangUp():
                 silent = not self.heard and self.limits.initial_timeout > 0
                 return self._ended(End(self.at, State.NO_INPUT if silent else State.FINISHED, EndReason.HANGUP))
+            case Transfer():
+                return self._ended(End(self.at, State.FINISHED, EndReason.TRANSFER))
             case TapFailed(detail=detail):
                 return self._ended(End(self.at, State.ERROR, EndReason.ERROR, detail=detail))
         return self, ()
 
     def _ended(self, end: End) -> tuple["Machine", tuple[Action, ...]]:
-        return replace(self._unpaused(end.at), state=end.state, at=end.at, end=end), (end,)
+        return replace(self._unpaused(end.at)._unheld(end.at), state=end.state, at=end.at, end=end), (end,)
+
+    def _unheld(self, at: int) -> "Machine":
+        if self.on_hold is None:
+            return self
+        return replace(self, holds=(*self.holds, HoldSpan(self.on_hold, max(at, self.on_hold))), on_hold=None)
 
     def _unpaused(self, at: int) -> "Machine":
         if self._pause is None:

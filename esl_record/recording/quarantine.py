@@ -70,7 +70,8 @@ def torn(storage: Storage) -> Iterator[Torn]:
         if wrong := _unreadable(path):
             yield path, wrong
     for path in sorted(storage.spool_dir.glob("*.raw")):
-        announced = path.with_suffix(".json")
+        # Behind the id may stand which part of the recording it is.
+        announced = path.with_name(f"{path.name.partition('.')[0]}.json")
         if not announced.exists():
             yield path, "nothing beside it says what it was to become"
         elif _unreadable(announced):

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import gevent
@@ -22,6 +23,7 @@ from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
+from esl_record.recording.tap import EXCESS, NARROW_BAND, Growth, Tap
 from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of
@@ -31,9 +33,6 @@ log = logging.getLogger(__name__)
 Tell = Callable[[Recording, m.PauseBehavior | None], None]
 
 BEEP = "tone_stream://%(250,0,1000)"
-
-NARROW_BAND = 8000
-"""Samples a second where the switch names no rate."""
 
 FIRST_AUDIO = 2.0
 """Seconds within which a tap must have written something; a real one needs 20 ms."""
@@ -56,26 +55,11 @@ _BREATH = 0.001
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
-_TAP_DEFAULTS = {
-    "enable_file_write_buffering": "false",
-    "RECORD_PRE_BUFFER_FRAMES": "1",
-    "RECORD_STEREO_SWAP": "false",
-    "RECORD_ANSWER_REQ": "false",
-    "RECORD_BRIDGE_REQ": "false",
-    "RECORD_APPEND": "false",
-    "RECORD_MIN_SEC": "0",
-    "RECORD_INITIAL_TIMEOUT_MS": "0",
-    "RECORD_FINAL_TIMEOUT_MS": "0",
-    # The two timeouts set it to 200 when they are given, 0 included.
-    "RECORD_SILENCE_THRESHOLD": "0",
-    "RECORD_HANGUP_ON_ERROR": "false",
-    "RECORD_TOGGLE_ON_REPEAT": "false",
-    "RECORD_CHECK_BRIDGE": "false",
-    "RECORD_USE_THREAD": "true",
-}
-"""Settings of the tap that are the same for every recording."""
-
 _LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
+
+
+_ENDS = (m.Stop, m.HangUp, m.Transfer)
+"""What ends a recording whether or not anything is written: until then its call lived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +67,9 @@ class _Happening:
     """Something that came in beside the audio, and how much audio there was when it did."""
 
     at: int
-    event: Callable[[int], m.Event]
+    event: Callable[[int], m.Event] | None
+    act: Callable[[], None] | None = None
+    """What is to be done in the greenlet of the call, where it is no event of the machine."""
     settles: bool = False
     """The switch is still closing the spool: what it adds belongs to the recording."""
     done: Flag = field(default_factory=Flag)
@@ -97,7 +83,7 @@ class Recorder:
     DatabaseError where that could not be written down. ``stall_timeout`` is in seconds of wall time, the one thing
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
     whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
-    where ``room`` has some.
+    where ``room`` has some. One in the ``foreground`` ends when the call leaves for another part of the dialplan.
     """
 
     def __init__(
@@ -112,6 +98,7 @@ class Recorder:
         room: Room,
         *,
         left: Recording | None = None,
+        foreground: bool = False,
         stall_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -129,11 +116,20 @@ class Recorder:
         self._clock = clock
         self._stall_timeout = stall_timeout
         self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
+        self._foreground = foreground
         self._path = storage.spool_path(self._recording.recording_id)
         self._spool = storage.spool(self._recording)
-        self._held_since: float | None = None
-        self._holds: list[HoldTime] = list(self._recording.holds)
-        self._noted_gaps = len(self._recording.gaps)
+        self._tap = Tap(session, self._spool, params)
+        self._growth = Growth()
+        self._noted = len(self._spool.timeline.spans)
+        self._hold_told = False
+        """The switch has told of the hold, and will of its end."""
+        self._stale = False
+        """The leg has changed while the recording was paused."""
+        self._flows_since = 0.0
+        """The unix time before which the tap was not to write."""
+        self._suspect = ""
+        """What is wrong with audio that is in the recording."""
         self._machine = m.Machine(m.Limits())
         self.begun = Flag()
         """Set when the tap runs, or the recording has ended without it."""
@@ -142,7 +138,6 @@ class Recorder:
         self._wake = Flag()
         self._closed = Flag()
         self._speech = Speech(NARROW_BAND)
-        self._grown = (0, 0.0)
 
     @property
     def recording(self) -> Recording:
@@ -224,12 +219,15 @@ class Recorder:
         return ""
 
     def _begin(self) -> None:
-        told = self._session.get_variable("read_rate") or ""
-        rate = int(told) if told.isascii() and told.isdigit() and int(told) else NARROW_BAND
+        rate = self._tap.ask_rate()
         self._machine = m.Machine(self.params.limits(rate))
         self._speech = Speech(rate)
         self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
-        self._spool.rate = rate
+        self._set_pace(rate)
+
+    def _set_pace(self, rate: int) -> None:
+        self._spool.pace = rate * (self._session.pace or 1.0)
+        self._growth = Growth(rate * self._session.pace)
 
     def _start_tap(self) -> str:
         """Why the tap could not be started, empty if it was."""
@@ -237,7 +235,7 @@ class Recorder:
             hop_of(self._recording.sample_rate)
             formats.check(self._recording.format, self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
-            self._session.start_tap(str(self._path), tap_variables(self.params, self._recording.sample_rate))
+            self._tap.start()
         except (OSError, ValueError, CommandRefused) as error:
             self._room.doubt()
             return f"the tap could not be started: {error}"
@@ -255,7 +253,7 @@ class Recorder:
         legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
-        self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.gaps)
+        self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.timeline)
         return self.track
 
     def _start_again(self, left: Recording) -> None:
@@ -267,10 +265,17 @@ class Recorder:
         except ValueError as error:
             raise SpoolError(str(error)) from None
         self._spool.size()
+        self._tap.take_over(rate)
+        self._set_pace(rate)
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
         track.past = True
+        for hold in left.holds:
+            self._replay(m.Hold(round(hold.start * rate)))
+            # One that had not ended when it was noted.
+            if hold.end > hold.start:
+                self._replay(m.Unhold(round(hold.end * rate)))
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
@@ -289,10 +294,11 @@ class Recorder:
     def _taps_on(self, left: Recording) -> bool:
         """Whether the tap is there: the run that stopped it may have got no further. It is told again what was noted
         last, and so is everybody else."""
-        path, behavior = str(self._path), left.pauses[-1].behavior if left.pauses else m.PauseBehavior.SKIP
+        behavior = left.pauses[-1].behavior if left.pauses else m.PauseBehavior.SKIP
         mask, paused = behavior is m.PauseBehavior.SILENCE, left.state is m.State.PAUSED
+        self._tap.stop_earlier()
         try:
-            (self._session.pause_tap if paused else self._session.resume_tap)(path, mask=mask)
+            (self._tap.pause if paused else self._tap.resume)(mask=mask)
             self._tell(behavior if paused else None)
         except CommandRefused:
             return False
@@ -315,7 +321,7 @@ class Recorder:
 
     def _follow(self) -> None:
         assert self.track is not None
-        self._grown = (0, time.monotonic())
+        self._growth.restart(0, time.monotonic())
         while not self._machine.state.final:
             self.track.deadline = self._machine.deadline()
             self._wake.wait(ASK_AFTER)
@@ -346,7 +352,10 @@ class Recorder:
                 at = max(at, self._size())
         track.catch_up(at)
         self._hear(track)
-        self._feed(happening.event(at))
+        if happening.event is not None:
+            self._feed(happening.event(at))
+        if happening.act is not None:
+            happening.act()
 
     def _feed(self, event: m.Event) -> None:
         self._machine, actions = self._machine.step(event)
@@ -356,55 +365,83 @@ class Recorder:
 
     def _switch_tap(self, action: m.PauseTap | m.ResumeTap) -> None:
         assert self.track is not None
-        path, mask = str(self._path), action.behavior is m.PauseBehavior.SILENCE
+        mask = action.behavior is m.PauseBehavior.SILENCE
         # First: what was noted and perhaps not done a later start does again.
-        self._note_silences()
+        self._note()
         try:
             if isinstance(action, m.PauseTap):
-                self._session.pause_tap(path, mask=mask)
+                self._tap.pause(mask=mask)
                 self.track.hold(self._size())
                 self._tell(action.behavior)
             else:
-                self._session.resume_tap(path, mask=mask)
+                if self._stale:
+                    self._move_tap()
+                else:
+                    self._tap.resume(mask=mask)
                 self.track.release(self._size())
-                self._grown = (self._grown[0], time.monotonic())
+                self._growth.restart(self._spool.written(), time.monotonic())
+                self._flows_since = self._clock()
                 self._tell()
         except (CommandRefused, CommandTimeout) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _note_silences(self) -> None:
-        """Write down pauses, holds and gaps for a later start: none of them can be seen in the spool."""
-        noted = self.recording.model_copy(update={"pauses": self._pauses(), **self._silences()})
+    def _move_tap(self) -> None:
+        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of."""
+        if self._machine.state is m.State.PAUSED:
+            self._stale = True
+            return
+        self._stale = False
+        try:
+            self._tap.add()
+            # First: what a later start does not know of it cannot find.
+            self._note()
+            self._tap.move()
+        except (CommandRefused, CommandTimeout, SpoolError) as error:
+            self._feed(m.TapFailed(self._size(), f"the tap could not be started again: {error}"))
+        except CallGone:
+            pass  # the hang-up is on its way
+        self._growth.restart(0, time.monotonic())
+        log.info("%s: recording %s goes on in another segment", self._session.label, self._recording.recording_id)
+
+    def _check_leg(self) -> None:
+        try:
+            fits = self._tap.fits()
+        except (CallGone, CommandRefused, CommandTimeout):
+            return  # the next look finds out why
+        if not fits:
+            self._move_tap()
+
+    def _note(self) -> None:
+        """Write down pauses, holds and segments for a later start: it could not see them in the spool."""
+        self._noted = len(self._spool.timeline.spans)
+        noted = self.recording.model_copy(update=self._facts())
         try:
             off_hub(lambda: self._storage.announce(noted))
         except OSError as error:
             log.error("%s: pause of recording %s: %s", self._session.label, noted.recording_id, error)
+
+    def _facts(self) -> dict[str, object]:
+        """Return what has happened to the recording so far."""
+        rate = self._recording.sample_rate
+        machine = self._machine
+        holds = [HoldTime(start=span.start / rate, end=span.end / rate) for span in machine.holds]
+        if machine.on_hold is not None:
+            holds.append(HoldTime(start=machine.on_hold / rate, end=machine.on_hold / rate))
+        return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline)}
 
     def _pauses(self) -> list[PauseTime]:
         rate = self._recording.sample_rate
         spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
         return [PauseTime(start=span.start / rate, end=span.end / rate, behavior=span.behavior) for span in spans]
 
-    def _silences(self) -> dict[str, object]:
-        """Return the holds and the gaps of the recording so far."""
-        return {"holds": list(self._holds), "gaps": list(self._spool.gaps.closed)}
-
-    def _on_hold(self, held: bool) -> None:
-        at = self._size() / (self._recording.sample_rate or NARROW_BAND)
-        if held and self._held_since is None:
-            self._held_since = at
-        elif not held and self._held_since is not None:
-            self._holds.append(HoldTime(start=self._held_since, end=at))
-            self._held_since = None
-            self._grown = (self._grown[0], time.monotonic())
-
     def _guard(self, track: Track) -> None:
-        """Ends a recording whose tap has died without a word."""
+        """Look after a tap that has fallen silent, or writes what it was not asked for."""
         now, size = time.monotonic(), self._size()
-        last, since = self._grown
-        paused = self._machine.state is m.State.PAUSED
+        growth, paused = self._growth, self._machine.state is m.State.PAUSED
+        before, since = growth.written, growth.since
+        grown = growth.look(self._spool.written(), now)
         silent = now - since >= ASK_AFTER
         if not self._session.connected and (silent or paused):
             # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or
@@ -413,42 +450,67 @@ class Recorder:
             return
         fault = self._room.fault(self._path.parent)
         due = (now - since) * self._recording.sample_rate / 2
-        if fault and not paused and now - since >= ASK_AFTER / 2 and size - last < due:
+        if fault and not paused and now - since >= ASK_AFTER / 2 and growth.written - before < due:
             # A switch that cannot write goes on trying: it takes what others give up of the disk, with holes between.
             self._feed(m.TapFailed(size, fault))
             return
-        if len(self._spool.gaps.closed) != self._noted_gaps:
-            self._noted_gaps = len(self._spool.gaps.closed)
-            self._note_silences()
-        # A gap grows by itself; once the hold is over only the tap's own audio counts.
-        grows = size > last and (self._spool.gaps.open is None or self._held_since is not None)
-        if grows or paused:
-            self._grown = (size, now)
+        if len(self._spool.timeline.spans) != self._noted:
+            self._note()
+        if paused:
+            growth.since = now
+        elif grown:
+            self._check_growth(now)
+            if self._machine.on_hold is not None and not self._hold_told:
+                self._feed(m.Unhold(size))
+        elif silent:
+            self._look_after_silence(size, now - since)
+
+    def _check_growth(self, now: float) -> None:
+        excess = self._growth.excess(now)
+        if excess <= EXCESS:
             return
-        if not silent:
+        what = f"the tap writes {self._growth.ratio(now):.1f} times the audio it was asked for"
+        size = self._size()
+        if self._suspect:
+            self._feed(m.TapFailed(size, what))
             return
-        if self._held_since is not None:
-            # The switch writes nothing during a hold: silence stands in the recording for as long as it lasts.
-            try:
-                self._spool.open_gap()
-            except SpoolError as error:
-                self._feed(m.TapFailed(size, str(error)))
-            self._grown = (size, now)
-            return
-        self._room.doubt()
-        if now - since >= (self._stall_timeout if size else FIRST_AUDIO):
-            self._feed(m.TapFailed(size, f"the switch has written nothing for {now - since:.1f} s"))
-            return
+        log.warning("%s: recording %s: %s", self._session.label, self._recording.recording_id, what)
+        rate = self._recording.sample_rate
+        start = self._spool.timeline.last.start / rate
+        self._suspect = f"{what}: wrong speed from {start:.1f} to {size / rate:.1f} s"
+        self._move_tap()
+
+    def _look_after_silence(self, size: int, silent: float) -> None:
+        """Tell a hold from a tap that has died without a word."""
         try:
             if not self._session.exists():
                 self._feed(m.HangUp(size))
+                return
+            held = self._hold_told or self._session.on_hold()
+            if held and self._machine.on_hold is None:
+                self._feed(m.Hold(size))
         except CallGone:
-            pass  # the next look finds the event socket lost
+            return  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
             self._feed(m.TapFailed(size, str(error)))
+            return
+        try:
+            # The switch writes nothing during a hold: silence stands in the recording for as long as it lasts. Where it
+            # is none, silence would pass a dead tap off as a party that has fallen silent.
+            self._spool.open_gap(self._flows_since, passes=held)
+        except SpoolError as error:
+            self._feed(m.TapFailed(size, str(error)))
+            return
+        if held:
+            self._growth.since = time.monotonic()
+            return
+        self._room.doubt()
+        if self._machine.on_hold is not None:
+            self._feed(m.Unhold(size))
+        if silent >= (self._stall_timeout if size else FIRST_AUDIO):
+            self._feed(m.TapFailed(size, f"the switch has written nothing for {silent:.1f} s"))
 
     def _finish(self) -> Recording:
-        self._on_hold(False)
         try:
             self._spool.close_gap()
         except SpoolError as error:
@@ -456,10 +518,7 @@ class Recorder:
         end = self._machine.end
         assert end is not None
         if self._session.live and self.track is not None:
-            try:
-                self._session.stop_tap(str(self._path))
-            except (CallGone, CommandRefused, CommandTimeout) as error:
-                log.debug("%s: stopping the tap: %s", self._session.label, error)
+            self._tap.stop()
         recording = self._recording.model_copy(
             update={
                 "state": end.state,
@@ -468,8 +527,7 @@ class Recorder:
                 "error": end.detail,
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
-                "pauses": self._pauses(),
-                **self._silences(),
+                **self._facts(),
             }
         )
         samples = min(end.at, self._size())
@@ -531,10 +589,15 @@ class Recorder:
             digit = event.get("DTMF-Digit")
             self._post(lambda at: m.Digit(at, digit))
         elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
-            self._on_hold(event.name == "CHANNEL_HOLD")
+            self._hold_told = event.name == "CHANNEL_HOLD"
+            self._post(m.Hold if self._hold_told else m.Unhold)
+        elif event.name == "CODEC":
+            self._on_codec(event.get("channel-read-codec-rate") or event.get("Channel-Read-Codec-Rate"))
+        elif event.name == "CHANNEL_EXECUTE_COMPLETE" and self._session.left and self._foreground:
+            self._post(m.Transfer)
         elif event.name == "CHANNEL_HANGUP":
             self._post(m.HangUp, settles=True)
-        elif event.name == "RECORD_STOP" and event.get("Record-File-Path") == str(self._path):
+        elif event.name == "RECORD_STOP" and self._tap.writes(event.get("Record-File-Path")):
             self._closed.set()
             if self._session.live:
                 self._tap_closed(event.get("Record-Completion-Cause"))
@@ -546,8 +609,24 @@ class Recorder:
         else:
             self._post(m.Stop)
 
+    def _on_codec(self, rate: str) -> None:
+        changed = self._tap.takes_codec(rate)
+        pause = self._machine.pausing
+        if changed and self.track is not None and (pause is None or pause.behavior is m.PauseBehavior.SILENCE):
+            # From here on the tap that runs writes at another speed.
+            with suppress(SpoolError):
+                self._spool.cut()
+        self._act(self._move_tap if changed else self._check_leg)
+
     def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> Flag:
-        happening = _Happening(self._size(), event, settles)
+        if event in _ENDS:
+            self._spool.let_pass()
+        return self._put(_Happening(self._size(), event, settles=settles))
+
+    def _act(self, act: Callable[[], None]) -> None:
+        self._put(_Happening(self._size(), None, act))
+
+    def _put(self, happening: _Happening) -> Flag:
         if self._machine.state.final:
             happening.done.set()
         else:
@@ -560,27 +639,6 @@ class Recorder:
             return self._spool.size()
         except SpoolError:
             return self.track.position if self.track else 0
-
-
-def tap_variables(params: RecordParams, rate: int) -> Mapping[str, str]:
-    """Return every setting that ``uuid_record`` reads, for a tap that writes ``rate`` samples a second.
-
-    The switch takes what is missing here from the channel variable of the same name (`get_recording_var` in its
-    switch_ivr_async.c), and dialplans set several of them on every leg. The file is unbuffered and has no pre-buffer,
-    so that it is as far as the call; in stereo the party is on the left.
-    """
-    one_side = not params.stereo
-    return {
-        **_TAP_DEFAULTS,
-        "record_sample_rate": str(rate),
-        "RECORD_STEREO": _flag(params.stereo),
-        "RECORD_READ_ONLY": _flag(one_side and params.direction is Direction.SPEAK),
-        "RECORD_WRITE_ONLY": _flag(one_side and params.direction is Direction.LISTEN),
-    }
-
-
-def _flag(value: bool) -> str:
-    return "true" if value else "false"
 
 
 def summary(recording: Recording) -> str:

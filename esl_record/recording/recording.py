@@ -1,11 +1,12 @@
 """What is known of one recording, as it stands in the JSON file beside the audio."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import Direction, Format, RecordParams
 
@@ -73,8 +74,12 @@ class Recording(BaseModel):
     speech: list[tuple[float, float]] = []
     pauses: list[PauseTime] = []
     holds: list[HoldTime] = []
-    gaps: list[tuple[int, int]] = []
-    """Where the switch wrote nothing: first sample and number of samples, read as silence."""
+    gaps: list[tuple[float, float]] = []
+    """Where the switch wrote nothing, read as silence: start and end."""
+    segments: list[Segment] = []
+    """What its taps write, while it runs; none is one segment with the recording's channels."""
+    spans: list[Span] = []
+    """Where which of the segments is in it, while it runs."""
 
     @classmethod
     def begun(cls, recording_id: str, party: Party, params: RecordParams, start_time: float) -> "Recording":
@@ -91,6 +96,25 @@ class Recording(BaseModel):
             parameters=params.model_dump(mode="json"),
             **party.model_dump(),
         )
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        self.timeline()
+        return self
+
+    def timeline(self) -> Timeline:
+        """Return where its audio is, as far as that has been noted. Raises ValueError."""
+        return Timeline(self.segments or [Segment(channels=self.channels)], self.spans)
+
+    def noted(self, timeline: Timeline) -> dict[str, object]:
+        """Return the fields that say of ``timeline`` what a later start must know."""
+        rate = self.sample_rate or 1
+        usual = timeline.plain and timeline.segments == [Segment(channels=self.channels)]
+        return {
+            "gaps": [(start / rate, end / rate) for start, end in timeline.gaps],
+            "segments": [] if usual else list(timeline.segments),
+            "spans": [] if usual else list(timeline.spans),
+        }
 
     @property
     def succeeded(self) -> bool:

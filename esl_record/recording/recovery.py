@@ -197,10 +197,10 @@ class Recovery:
         self._tell_left(left)
         self._begun(_as_begun(recording))
         completed = self._completed(recording, document)
-        if not self._holds_all(completed):
+        if not self._holds_all(completed, recording):
             return None
         self._tell(completed.model_copy(update={"parameters": recording.parameters}), None)
-        if not self._holds_all(completed):
+        if not self._holds_all(completed, recording):
             return None
         self._storage.drop_spool(recording)
         self._left.pop(path, None)
@@ -213,17 +213,17 @@ class Recovery:
             left.untold.pop(0)
 
     def _grows(self, recording: Recording, quiet: float) -> bool:
-        spool = self._storage.spool_path(recording.recording_id)
-        # A time in the future is of a clock that has been set back since.
-        return spool.exists() and 0 <= self._clock() - spool.stat().st_mtime < quiet
+        with self._storage.spool(recording) as spool:
+            # A time in the future is of a clock that has been set back since.
+            return 0 <= self._clock() - spool.changed() < quiet
 
-    def _holds_all(self, completed: Recording) -> bool:
+    def _holds_all(self, completed: Recording, announced: Recording) -> bool:
         """Whether nothing was written to the spool since it was copied: the call of a killed service may have woken."""
-        path = self._storage.spool_path(completed.recording_id)
+        path = self._storage.spool_path(announced.recording_id)
         if completed.end_reason is not EndReason.RECOVERED or not path.exists():
             return True
-        with self._storage.spool(completed) as spool:
-            return spool.size() <= round(completed.duration * completed.sample_rate)
+        with self._storage.spool(announced) as spool:
+            return spool.settled() <= round(completed.duration * completed.sample_rate)
 
     def _file_lost(self, failed: Recording) -> None:
         self._storage.discard(failed)
@@ -233,7 +233,7 @@ class Recovery:
         if document.exists():
             # Stopped between the last steps: the recording is whole, but perhaps not yet told of.
             filed = Recording.model_validate_json(document.read_bytes())
-            if self._holds_all(filed):
+            if self._holds_all(filed, recording):
                 return filed
         path = self._storage.spool_path(recording.recording_id)
         if not path.exists():
@@ -242,9 +242,11 @@ class Recovery:
             off_hub(lambda: self._file_lost(failed))
             return failed
         with self._storage.spool(recording) as spool:
-            samples = spool.size()
-        ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": path.stat().st_mtime}
-        done = recording.model_copy(update=ended)
+            samples, changed = spool.settled(), spool.changed()
+            # A gap that ended after the service did has its length from now on.
+            noted = recording.noted(spool.timeline)
+        ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": changed}
+        done = recording.model_copy(update={**noted, **ended})
         return off_hub(lambda: self._complete(done, samples))
 
     def _complete(self, done: Recording, samples: int) -> Recording:

@@ -20,7 +20,8 @@ from pydantic import ValidationError
 from esl_record.audio.encoder import Encoder
 from esl_record.audio.facts import SPEECH, Quality, Tags
 from esl_record.audio.part import Part, make_below, partial_path, sync_directory
-from esl_record.audio.spool import Gaps, Spool
+from esl_record.audio.spool import Spool
+from esl_record.audio.timeline import Timeline
 from esl_record.errors import ConfigError
 from esl_record.recording.draft import Draft
 from esl_record.recording.params import Format
@@ -113,12 +114,12 @@ class Storage:
         # An address in it may hold a password.
         write_whole(self.announced_path(recording), recording.model_dump_json(indent=2), mode=0o600)
 
-    def begin(self, recording: Recording, samples: int = 0, gaps: Gaps | None = None) -> Draft:
+    def begin(self, recording: Recording, samples: int = 0, timeline: Timeline | None = None) -> Draft:
         """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
-        return self._begun(recording, samples, self.vault.part(self.spool_dir), gaps)
+        return self._begun(recording, samples, self.vault.part(self.spool_dir), timeline)
 
     def _begun(
-        self, recording: Recording, samples: int, part: Callable[[Path], Part], gaps: Gaps | None = None
+        self, recording: Recording, samples: int, part: Callable[[Path], Part], timeline: Timeline | None = None
     ) -> Draft:
         self._make_day(recording)
         encoder = Encoder(
@@ -130,14 +131,12 @@ class Storage:
             quality=self._quality,
             part=part,
         )
-        return Draft(self.spool(recording, gaps), encoder)
+        return Draft(self.spool(recording, timeline), encoder)
 
-    def spool(self, recording: Recording, gaps: Gaps | None = None) -> Spool:
-        """Return what the switch wrote of a recording, with the gaps noted of it, or those of a live one."""
+    def spool(self, recording: Recording, timeline: Timeline | None = None) -> Spool:
+        """Return what the switch writes of a recording, as its ``timeline`` has it, or what was noted of that."""
         path = self.spool_path(recording.recording_id)
-        return Spool(
-            path, recording.channels, Gaps(recording.gaps) if gaps is None else gaps, rate=recording.sample_rate
-        )
+        return Spool(path, recording.channels, timeline or recording.timeline(), pace=recording.sample_rate)
 
     def complete(self, recording: Recording, samples: int) -> Recording:
         """Makes the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does. Raises
@@ -186,6 +185,7 @@ class Storage:
     def file(self, recording: Recording) -> None:
         """Writes the recording's JSON into place. Raises OSError."""
         self._make_day(recording)
+        recording = recording.model_copy(update={"segments": [], "spans": []})
         write_whole(self.document_path(recording), recording.told().model_dump_json(indent=2))
 
     def as_filed(self, recording: Recording) -> Recording:
@@ -226,7 +226,8 @@ class Storage:
 
     def drop_spool(self, recording: Recording) -> None:
         """Removes a spool whose audio is safe elsewhere, or that was never written."""
-        self.spool_path(recording.recording_id).unlink(missing_ok=True)
+        for path in self.spool(recording).all_paths:
+            path.unlink(missing_ok=True)
         self.announced_path(recording).unlink(missing_ok=True)
 
     def takes(self, recording: Recording, samples: int) -> int:

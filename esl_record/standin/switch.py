@@ -17,6 +17,9 @@ from esl_record.standin.faults import Faults
 from esl_record.standin.inbound import EventSocket
 
 # How long frames may be worked off, and how long the others then get at least, when the switch runs behind its time.
+PACE = "standin_pace"
+"""Channel variable that tells whoever compares calls with the clock how fast they pass."""
+
 _TURN_SECONDS = 0.004
 _PAUSE_SECONDS = 0.0001
 
@@ -58,6 +61,8 @@ class Switch:
             # Nobody has noticed the frames that passed meanwhile.
             self._core.clock.frame = max(self._core.clock.frame, self._due())
         call = Call(self._core, caller, self._api)
+        if self.speed != 1.0:
+            call.channel.set(PACE, f"{self.speed:g}")
         self.calls[call.uuid] = call
         call.place(address, path, behind)
         self._active.append(call)

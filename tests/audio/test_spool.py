@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.audio.spool import Gaps, Spool
+from esl_record.audio.spool import Spool
+from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.errors import SpoolError
 
 
@@ -168,27 +169,73 @@ def test_closing_gives_the_descriptor_back_and_may_be_done_twice(path: Path) -> 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def paths_of(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.stem}.{number}.raw") if number else path
+
+
 @given(
-    sizes=st.lists(st.integers(0, 50), min_size=1, max_size=5),
-    lengths=st.lists(st.integers(1, 40), min_size=4, max_size=4),
+    pieces=st.lists(
+        st.tuples(st.sampled_from(["hold", "segment"]), st.integers(0, 50), st.integers(0, 40)), min_size=1, max_size=6
+    ),
     step=st.integers(1, 30),
 )
-def test_gaps_are_read_as_silence_of_their_length(sizes: list[int], lengths: list[int], step: int) -> None:
-    parts, gaps, at = [], [], 0
-    for number, size in enumerate(sizes):
-        parts.append(np.full(size, number + 1, "<i2"))
-        at += size
-        if number < len(sizes) - 1:
-            gaps.append((at, lengths[number]))
-            parts.append(np.zeros(lengths[number], "<i2"))
-            at += lengths[number]
+def test_segments_and_gaps_are_read_as_one_recording(pieces: list[tuple[str, int, int]], step: int) -> None:
+    """``pieces``: how the gap before it came about, samples written, length of that gap."""
+    now = [1000.0]
+
+    def write(path: Path, value: int, size: int) -> None:
+        with path.open("ab") as switch:
+            switch.write(np.full(size, value, "<i2").tobytes())
+        now[0] += size
+        if size:
+            os.utime(path, (now[0], now[0]))
+
+    expected, number = [np.full(1, 9, "<i2")], 0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.raw"
-        path.write_bytes(b"".join(part.tobytes() for part in parts[::2]))
-        with Spool(path, 1, Gaps(gaps)) as spool:
-            assert spool.size() == at
+        with Spool(path, 1, pace=1, clock=lambda: now[0]) as spool:
+            write(path, 9, 1)
+            for value, (why, size, gap) in enumerate(pieces, 1):
+                if why == "hold":
+                    if spool.in_gap:
+                        continue
+                    spool.open_gap(passes=True)
+                else:
+                    spool.add(Segment())
+                    number += 1
+                    paths_of(path, number).touch()
+                now[0] += gap
+                assert spool.size() == sum(map(len, expected)) + gap
+                write(paths_of(path, number), value, size)
+                expected += [np.zeros(gap, "<i2"), np.full(size, value, "<i2")]
+                assert spool.size() == sum(map(len, expected))
+            noted = Timeline(spool.timeline.segments, spool.timeline.spans)
+            size = spool.size()
+        with Spool(path, 1, noted, pace=1, clock=lambda: now[0]) as again:
             read = []
-            while len(block := spool.read(step)):
-                assert len(block) == min(step, at - spool.position + len(block))
+            while len(block := again.read(step)):
                 read.append(block[:, 0])
-    assert np.array_equal(np.concatenate([*read, np.zeros(0, "<i2")]), np.concatenate(parts))
+            assert again.size() == size
+    assert np.array_equal(np.concatenate(read), np.concatenate(expected))
+
+
+def test_a_gap_of_which_nobody_knows_the_end_has_no_length_before_it(path: Path) -> None:
+    now = [1000.0]
+    with Spool(written(path, 1, 2), 1, pace=10, clock=lambda: now[0]) as spool:
+        os.utime(path, (1000.0, 1000.0))
+        spool.open_gap(passes=False)
+        now[0] = 1005.0
+        assert spool.size() == 2
+        written(path, 1, 2, 3)
+        os.utime(path, (1004.0, 1004.0))
+        assert spool.size() == 2 + 40
+        assert spool.read(100).ravel().tolist() == [1, 2, *[0] * 39, 3]
+
+
+@pytest.mark.parametrize(
+    ("spans", "wrong"),
+    [([Span(start=3)], "order"), ([Span(), Span(start=3), Span(start=1)], "order"), ([Span(segment=1)], "segment")],
+)
+def test_a_timeline_that_cannot_be_is_refused(spans: list[Span], wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        Timeline([Segment()], spans)

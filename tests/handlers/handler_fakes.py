@@ -269,7 +269,9 @@ class FakeRecorder:
 
 
 def background(fake: FakeSession, *, fails: bool = False) -> CallSession:
-    def recorder(session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
+    def recorder(
+        session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+    ) -> Recorder:
         return cast(Recorder, FakeRecorder(params, fails=fails))
 
     live = LiveCall(cast(Session, fake), Party(call_id="3f5b"), recorder, lambda _: None)

@@ -186,7 +186,9 @@ class Site:
         self.calls.add(call)
         return call
 
-    def _recorder(self, session: Session, party: Party, params: RecordParams, left: Recording | None) -> Recorder:
+    def _recorder(
+        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+    ) -> Recorder:
         recorder = FakeRecorder(self.storage.new_id(), party, params)
         self.recorders[params.control_id] = recorder
         return cast(Recorder, recorder)

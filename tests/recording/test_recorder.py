@@ -28,12 +28,13 @@ from esl_record.esl.wire import Event
 from esl_record.recording.encoding import Encodings
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import Direction, RecordParams
-from esl_record.recording.recorder import BEEP, Recorder, summary, tap_variables
+from esl_record.recording.recorder import BEEP, Recorder, summary
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
+from esl_record.recording.tap import tap_variables
 from esl_record.standin import voice
 from esl_record.vad.engine import Engine, Track
 
@@ -54,6 +55,8 @@ class FakeSession:
     """What a recorder uses of a session, with a switch behind it that writes the spool when the test says so."""
 
     label = "call c1"
+    pace = 0.0
+    left = False
 
     def __init__(self) -> None:
         self.closed = Flag()
@@ -66,11 +69,13 @@ class FakeSession:
         self.said: list[str] = []
         self.failures: dict[str, Exception] = {}
         """By verb, what it raises."""
+        self.channels = 1
+        """Of the leg's codec."""
+        self.far_end_holds = False
         self.makes_spool = True
         self.path = Path()
-        self._channels = 1
         self._listeners: list[Callable[[Event], None]] = []
-        self._file: BinaryIO | None = None
+        self._files: dict[Path, tuple[BinaryIO, int]] = {}
         self._paused = self._masked = False
 
     # ---- as a session
@@ -102,18 +107,24 @@ class FakeSession:
         self._say("exists")
         return self.known
 
+    def leg_channels(self) -> int:
+        return self.channels
+
+    def on_hold(self) -> bool:
+        return self.far_end_holds
+
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         self._say("start", path, *(f"{name}={value}" for name, value in variables.items()))
         self.path = Path(path)
-        self._channels = 2 if variables["RECORD_STEREO"] == "true" else 1
+        stereo = variables["RECORD_STEREO"] == "true"
         if self.makes_spool:
             # Held open, as the switch does: what becomes of the path does not keep it from writing.
-            self._file = self.path.open("ab", buffering=0)
+            self._files[self.path] = self.path.open("ab", buffering=0), 2 if stereo else 1
         self.tapped.set()
 
     def stop_tap(self, path: str) -> None:
         self._say("stop", path)
-        self.close()
+        self.close(Path(path) if path else None)
 
     def pause_tap(self, path: str, *, mask: bool) -> None:
         self._steer("mask" if mask else "pause", path)
@@ -125,7 +136,7 @@ class FakeSession:
 
     def _steer(self, verb: str, path: str) -> None:
         self._say(verb, path)
-        if self._file is None and self.makes_spool:
+        if path and Path(path) not in self._files and self.makes_spool:
             raise CommandRefused(f"-ERR Cannot {verb} recording session!")
 
     def _say(self, verb: str, *arguments: str) -> None:
@@ -139,17 +150,17 @@ class FakeSession:
 
     def write(self, samples: Samples) -> None:
         """The call goes on for these samples of the party's side; in stereo it hears silence."""
-        if self._file is None or self._paused:
-            return
-        heard = np.zeros((len(samples), self._channels), "<i2")
-        if not self._masked:
-            heard[:, 0] = samples
-        self._file.write(heard.tobytes())
+        for file, channels in [] if self._paused else self._files.values():
+            heard = np.zeros((len(samples), channels), "<i2")
+            if not self._masked:
+                heard[:, 0] = samples
+            file.write(heard.tobytes())
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+    def close(self, path: Path | None = None) -> None:
+        """The tap that writes ``path`` is closed, or all are."""
+        for one in list(self._files) if path is None else [path]:
+            if one in self._files:
+                self._files.pop(one)[0].close()
 
     def tell(self, name: str, **headers: str) -> None:
         """An event, if there is a connection to tell it over; an underscore in a keyword stands for a hyphen."""
@@ -190,7 +201,14 @@ class Bench:
     """A recorder under test, its session and its storage."""
 
     def __init__(
-        self, folder: Path, *, stall_timeout: float = 10.0, left: "Bench | None" = None, **params: Any
+        self,
+        folder: Path,
+        *,
+        stall_timeout: float = 10.0,
+        left: "Bench | None" = None,
+        foreground: bool = False,
+        prepared: Callable[[FakeSession], None] = lambda session: None,
+        **params: Any,
     ) -> None:
         self.storage = Storage(folder / "data")
         self.storage.prepare()
@@ -203,6 +221,7 @@ class Bench:
         """Samples that were certain to be in the file at any time."""
         self.session = left.session if left else FakeSession()
         """A call outlives the service that was recording it."""
+        prepared(self.session)
         announced = list(self.storage.spool_dir.glob("*.json")) if left else []
         self.told: list[tuple[Recording, PauseBehavior | None]] = []
         """What has been told, in order."""
@@ -217,6 +236,7 @@ class Bench:
             self.encodings,
             self.room,
             left=Recording.model_validate_json(announced[0].read_bytes()) if left else None,
+            foreground=foreground,
             stall_timeout=stall_timeout,
             clock=lambda: START,
         )
@@ -1705,39 +1725,187 @@ def test_a_hang_up_before_it_goes_on_ends_it(bench: Make) -> None:
 # ---- holds
 
 
+def wait_for(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(LIMIT):
+        while not condition():
+            gevent.sleep(0.01)
+
+
 def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, hurried: None) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
     running.session.tell("CHANNEL_HOLD")
     spool = running.recorder._spool
-    with gevent.Timeout(LIMIT):
-        while spool.gaps.open is None:
-            gevent.sleep(0.01)
-        while spool.size() < 1.5 * RATE:
-            gevent.sleep(0.01)
+    wait_for(lambda: spool.in_gap)
+    wait_for(lambda: spool.size() >= 1.5 * RATE)
     running.tick()
     running.session.tell("CHANNEL_UNHOLD")
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
-    (start, length), (hold,) = recording.gaps[0], recording.holds
+    ((start, end),), (hold,) = recording.gaps, recording.holds
     assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
-    assert start == RATE
-    assert length >= RATE / 2
-    assert recording.duration == pytest.approx(2 + length / RATE)
+    assert start == 1.0
+    assert end >= 1.5
+    assert recording.duration == pytest.approx(1 + end)
     assert hold.start == pytest.approx(1.0)
     audio = running.samples()[:, 0]
-    assert not audio[start : start + length].any()
-    assert np.array_equal(audio[:start], said(1.0))
-    assert np.array_equal(audio[start + length :], said(1.0))
+    assert not audio[RATE : round(end * RATE)].any()
+    assert np.array_equal(audio[:RATE], said(1.0))
+    assert np.array_equal(audio[round(end * RATE) :], said(1.0))
+
+
+def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, hurried: None) -> None:
+    running = bench(**NO_LIMITS).begin()
+    running.hear(said(1.0))
+    running.session.far_end_holds = True
+    spool = running.recorder._spool
+    wait_for(lambda: spool.in_gap and spool.size() >= 1.5 * RATE)
+    running.session.far_end_holds = False
+    running.hear(said(1.0))
+    running.session.hang_up()
+    recording = running.result()
+    (hold,) = recording.holds
+    assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
+    assert hold.end > hold.start
+    assert recording.duration >= 2.3
+    assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
+
+
+def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, hurried: None) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
+    running.hear(said(1.0))
+    spool = running.recorder._spool
+    wait_for(lambda: spool.in_gap)
+    assert spool.size() == RATE
+    gevent.sleep(0.3)
+    running.hear(said(0.02))
+    running.session.hang_up()
+    recording = running.result()
+    assert (recording.state, recording.holds) == (State.FINISHED, [])
+    ((start, end),) = recording.gaps
+    assert start == 1.0
+    assert end - start >= 0.25
 
 
 def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, hurried: None) -> None:
     running = bench(**NO_LIMITS, stall_timeout=0.2).begin()
     running.hear(said(1.0))
     running.session.tell("CHANNEL_HOLD")
-    with gevent.Timeout(LIMIT):
-        while running.recorder._spool.gaps.open is None:
-            gevent.sleep(0.01)
+    wait_for(lambda: running.recorder._spool.in_gap)
     running.session.tell("CHANNEL_UNHOLD")
     assert "has written nothing" in running.result().error
+
+
+# ---- changes of the leg
+
+
+def codec(running: Bench, rate: int) -> None:
+    running.session.tell("CODEC", Channel_Read_Codec_Rate=str(rate))
+    gevent.idle()
+
+
+def test_another_codec_is_another_segment(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    first = running.session.path
+    running.hear(said(1.0))
+    running.session.tapped.clear()
+    codec(running, 2 * RATE)
+    assert running.session.tapped.wait(LIMIT)
+    gevent.idle()
+    assert running.session.path != first
+    assert f"stop {first}" in running.session.said
+    running.hear(said(1.0))
+    running.session.record_stop(path=first)
+    running.session.hang_up()
+    recording = running.result()
+    assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
+    audio = running.samples()[:, 0]
+    assert np.array_equal(audio[:RATE], said(1.0))
+    assert np.array_equal(audio[-RATE:], said(1.0))
+    assert running.spooled() == []
+
+
+def test_the_codec_there_is_already_is_no_change(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    codec(running, RATE)
+    running.hear(1.0)
+    running.session.hang_up()
+    assert running.result().duration == 1.0
+    assert running.session.steered == []
+
+
+def test_a_codec_that_changes_in_a_pause_makes_the_segment_at_its_end(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    first = running.session.path
+    running.hear(said(1.0))
+    running.recorder.pause()
+    gevent.idle()
+    codec(running, 2 * RATE)
+    assert running.session.path == first
+    running.recorder.resume().wait(LIMIT)
+    assert running.session.path != first
+    running.session._paused = False
+    running.hear(said(1.0))
+    running.session.hang_up()
+    recording = running.result()
+    assert recording.duration == pytest.approx(2.0, abs=0.1)
+    assert len(recording.pauses) == 1
+
+
+@pytest.mark.parametrize("stereo", [False, True])
+def test_a_leg_of_two_channels_is_recorded_at_the_right_speed(bench: Make, stereo: bool) -> None:
+    running = bench(**NO_LIMITS, stereo=stereo, prepared=lambda session: setattr(session, "channels", 2)).begin()
+    starts = [line for line in running.session.said if line.startswith("start ")]
+    assert len(starts) == 1 + stereo
+    assert all("RECORD_STEREO=false" in line for line in starts)
+    if stereo:
+        assert "RECORD_READ_ONLY=true" in starts[0]
+        assert "RECORD_WRITE_ONLY=true" in starts[1]
+    spool = running.recorder._spool
+    party, far = np.full(RATE, 100, "<i2"), np.full(RATE, 30, "<i2")
+    for path, side in zip(spool.paths, (party, far), strict=False):
+        path.write_bytes(np.repeat(side, 2).tobytes())
+    running.tick()
+    running.session.hang_up()
+    assert running.result().duration == 1.0
+    audio = running.samples()
+    assert audio.shape == (RATE, 1 + stereo)
+    assert set(audio[:, 0]) == {100}
+    if stereo:
+        assert set(audio[:, 1]) == {30}
+
+
+def test_a_killed_recording_resumes_in_its_last_segment(bench: Make) -> None:
+    first = bench(**NO_LIMITS).begin()
+    first.hear(said(1.0))
+    first.session.tapped.clear()
+    codec(first, 2 * RATE)
+    assert first.session.tapped.wait(LIMIT)
+    gevent.idle()
+    first.hear(said(1.0))
+    first.die()
+    second = bench(left=first, **NO_LIMITS).begin(tapped=False)
+    second.hear(said(1.0))
+    second.session.hang_up()
+    assert second.result().duration == pytest.approx(3.0, abs=0.1)
+    audio = second.samples()[:, 0]
+    assert np.array_equal(audio[:RATE], said(1.0))
+    assert np.array_equal(audio[-RATE:], said(1.0))
+
+
+# ---- transfers
+
+
+@pytest.mark.parametrize("foreground", [True, False])
+def test_a_transfer_ends_what_was_waited_for_and_nothing_else(bench: Make, foreground: bool) -> None:
+    running = bench(**NO_LIMITS, foreground=foreground).begin()
+    running.hear(1.0)
+    running.session.left = True
+    running.session.tell("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+    gevent.idle()
+    running.hear(1.0)
+    running.session.hang_up()
+    recording = running.result()
+    reason, duration = (EndReason.TRANSFER, 1.0) if foreground else (EndReason.HANGUP, 2.0)
+    assert (recording.state, recording.end_reason, recording.duration) == (State.FINISHED, reason, duration)

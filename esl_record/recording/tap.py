@@ -1,0 +1,202 @@
+"""The tap of one recording: the media bugs that write its spool, what each is told, and how its files must grow."""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from esl_record.audio.spool import Spool
+from esl_record.audio.timeline import Segment
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.session import Session
+from esl_record.recording.params import Direction, RecordParams
+
+log = logging.getLogger(__name__)
+
+NARROW_BAND = 8000
+"""Samples a second where the switch names no rate."""
+
+EXCESS = 0.5
+"""Seconds of audio a tap may be ahead of the clock, as after a stall of the switch."""
+
+_SETTINGS = {
+    "enable_file_write_buffering": "false",
+    "RECORD_PRE_BUFFER_FRAMES": "1",
+    "RECORD_STEREO_SWAP": "false",
+    "RECORD_ANSWER_REQ": "false",
+    "RECORD_BRIDGE_REQ": "false",
+    "RECORD_APPEND": "false",
+    "RECORD_MIN_SEC": "0",
+    "RECORD_INITIAL_TIMEOUT_MS": "0",
+    "RECORD_FINAL_TIMEOUT_MS": "0",
+    # The two timeouts set it to 200 when they are given, 0 included.
+    "RECORD_SILENCE_THRESHOLD": "0",
+    "RECORD_HANGUP_ON_ERROR": "false",
+    "RECORD_TOGGLE_ON_REPEAT": "false",
+    "RECORD_CHECK_BRIDGE": "false",
+    "RECORD_USE_THREAD": "true",
+}
+"""Settings of the tap that are the same for every recording."""
+
+
+def tap_variables(params: RecordParams, rate: int) -> Mapping[str, str]:
+    """Return every setting that ``uuid_record`` reads, for a tap that writes ``rate`` samples a second.
+
+    The switch takes what is missing here from the channel variable of the same name (`get_recording_var` in its
+    switch_ivr_async.c), and dialplans set several of them on every leg. The file is unbuffered and has no pre-buffer,
+    so that it is as far as the call; in stereo the party is on the left.
+    """
+    one_side = None if params.stereo else params.direction
+    return _variables(rate, stereo=params.stereo, side=one_side)
+
+
+def _variables(rate: int, *, stereo: bool, side: Direction | None) -> Mapping[str, str]:
+    return {
+        **_SETTINGS,
+        "record_sample_rate": str(rate),
+        "RECORD_STEREO": _flag(stereo),
+        "RECORD_READ_ONLY": _flag(side is Direction.SPEAK),
+        "RECORD_WRITE_ONLY": _flag(side is Direction.LISTEN),
+    }
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+class Tap:
+    """Writes the segments of ``spool``, one after the other, at one rate whatever the codec of the leg.
+
+    Every verb raises what the session's verbs raise.
+    """
+
+    def __init__(self, session: Session, spool: Spool, params: RecordParams) -> None:
+        self.rate = NARROW_BAND
+        """Samples a second of the recording."""
+        self._session = session
+        self._spool = spool
+        self._params = params
+        self._leg_rate = 0
+
+    def ask_rate(self) -> int:
+        """Ask for the rate of the leg, which becomes the recording's."""
+        told = self._session.get_variable("read_rate") or ""
+        self.rate = _number(told) or NARROW_BAND
+        self._leg_rate = self.rate
+        return self.rate
+
+    def take_over(self, rate: int) -> None:
+        """Go on with a recording of ``rate`` samples a second that an earlier run has begun."""
+        self.rate = rate
+
+    def start(self) -> None:
+        """Start the first segment."""
+        self._spool.begin(self._segment())
+        self._start()
+
+    def add(self) -> None:
+        """Add a segment to the spool, for ``move`` to start. Raises SpoolError too."""
+        self._spool.add(self._segment())
+
+    def move(self) -> None:
+        """Start the segment that was added, and stop the one before."""
+        before = [path for path in self._spool.all_paths if path not in self._spool.paths]
+        try:
+            self._start()
+        finally:
+            self._stop(before)
+
+    def stop_earlier(self) -> None:
+        """Stop what an earlier run may have left running beside the segment that is written."""
+        self._stop([path for path in self._spool.all_paths if path not in self._spool.paths])
+
+    def stop(self) -> None:
+        self._stop(self._spool.paths)
+
+    def pause(self, *, mask: bool) -> None:
+        for path in self._spool.paths:
+            self._session.pause_tap(str(path), mask=mask)
+
+    def resume(self, *, mask: bool) -> None:
+        for path in self._spool.paths:
+            self._session.resume_tap(str(path), mask=mask)
+
+    def writes(self, path: str) -> bool:
+        """Whether ``path`` is a file of the segment that is written."""
+        return path in map(str, self._spool.paths)
+
+    def takes_codec(self, told: str) -> bool:
+        """Whether a codec of so many samples a second is another one than the running tap was started with."""
+        rate = _number(told)
+        changed = rate not in (0, self._leg_rate) and self._leg_rate != 0
+        self._leg_rate = rate or self._leg_rate
+        return changed
+
+    def fits(self) -> bool:
+        """Whether the leg has as many channels as the segment that is written takes it to have."""
+        return self._spool.timeline.segments[-1] == self._segment()
+
+    def _segment(self) -> Segment:
+        if self._session.leg_channels() == 2:
+            # The switch writes both channels of such a leg, whatever it is asked for: one side at a time.
+            return Segment(channels=2, split=self._params.stereo)
+        return Segment(channels=2 if self._params.stereo else 1)
+
+    def _start(self) -> None:
+        paths = self._spool.paths
+        if len(paths) == 1:
+            self._session.start_tap(str(paths[0]), tap_variables(self._params, self.rate))
+            return
+        for path, side in zip(paths, (Direction.SPEAK, Direction.LISTEN), strict=True):
+            self._session.start_tap(str(path), _variables(self.rate, stereo=False, side=side))
+
+    def _stop(self, paths: list[Path]) -> None:
+        for path in paths:
+            try:
+                self._session.stop_tap(str(path))
+            except (CallGone, CommandRefused, CommandTimeout) as error:
+                log.debug("%s: stopping the tap: %s", self._session.label, error)
+
+
+class Growth:
+    """How the file of a tap grows against the clock; times in seconds of ``time.monotonic``.
+
+    ``pace``: samples a second the tap has to write, 0 where that cannot be said.
+    """
+
+    def __init__(self, pace: float = 0.0) -> None:
+        self._pace = pace
+        self.restart(0, time.monotonic())
+
+    def restart(self, written: int, now: float) -> None:
+        """Count anew, as behind a pause or with a new file."""
+        self.written = written
+        self.since = now
+        """When it last grew."""
+        self._first: tuple[int, float] | None = None
+
+    def look(self, written: int, now: float) -> bool:
+        """Take note of the file's size; says whether it has grown since the last look."""
+        if written <= self.written:
+            return False
+        self.written, self.since = written, now
+        self._first = self._first or (written, now)
+        return True
+
+    def excess(self, now: float) -> float:
+        """Seconds of audio the file has more than time has passed."""
+        if self._first is None or not self._pace:
+            return 0.0
+        written, began = self._first
+        return (self.written - written) / self._pace - (now - began)
+
+    def ratio(self, now: float) -> float:
+        """How many times faster than the clock it grows."""
+        if self._first is None or not self._pace or now <= self._first[1]:
+            return 1.0
+        written, began = self._first
+        return (self.written - written) / self._pace / (now - began)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
