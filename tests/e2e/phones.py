@@ -213,6 +213,7 @@ class FreeSwitchPhone:
             </include>
             """
         )
+        self.configure(conf)
         run = self.folder / "run"
         run.mkdir()
         with (self.folder / "console").open("wb") as console:
@@ -227,6 +228,9 @@ class FreeSwitchPhone:
             while not self._ready():
                 gevent.sleep(0.2)
         return self
+
+    def configure(self, conf: Path) -> None:
+        """Adds what some tests need to the copy of the configuration, before the switch starts."""
 
     def __exit__(self, *_: object) -> None:
         with Inbound(self.event_socket, "ClueCon") as switch, suppress(CallGone):
