@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.errors import SpoolError
 
+FRAME = 0.02
+"""Seconds in a frame of the media bug: a tap that writes on within another one has left nothing out."""
+
 Samples = NDArray[np.int16]
 
 
@@ -130,7 +133,10 @@ class Spool:
         if grown <= 0:
             return last.start + (passed if self._passes else 0)
         # The last of it was written at the time of the file's last change.
-        until = max(0, round((self._changed(current) - last.since) * self.pace) - grown)
+        passed = self._changed(current) - last.since
+        until = round(passed * self.pace) - grown
+        if until < FRAME * self.pace:
+            until = 0
         self._go_on(Span(start=last.start + until, segment=current, offset=used))
         return self.timeline.last.start + grown
 

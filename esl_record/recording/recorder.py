@@ -590,6 +590,10 @@ class Recorder:
             self._post(lambda at: m.Digit(at, digit))
         elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
             self._hold_told = event.name == "CHANNEL_HOLD"
+            if not self._hold_told and self._machine.pausing is None and self.track is not None:
+                # The next thing the tap writes comes behind the hold, however short that was.
+                with suppress(SpoolError):
+                    self._spool.open_gap(self._flows_since, passes=False)
             self._post(m.Hold if self._hold_told else m.Unhold)
         elif event.name == "CODEC":
             self._on_codec(event.get("channel-read-codec-rate") or event.get("Channel-Read-Codec-Rate"))
