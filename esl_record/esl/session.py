@@ -34,7 +34,11 @@ _DIGITS = 99
 AFTER_SPEECH = "silence_stream://40"
 """Two frames of silence, played after each speech."""
 
-_EVENTS = "RECORD_START RECORD_STOP CODEC"
+_HELD_STATE = "Channel-Call-State: HELD"
+"""A line of `uuid_dump`."""
+
+_EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
+"""What `myevents` leaves out."""
 
 PACE = "standin_pace"
 """Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
@@ -254,8 +258,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         return 2 if self._ask("uuid_getvar", "rtp_use_codec_channels") == "2" else 1
 
     def on_hold(self) -> bool:
-        """Whether the leg or its far end is on hold."""
-        return False
+        """Whether the leg is on hold: then the switch has nothing to write of either side."""
+        return _HELD_STATE in self._ask("uuid_dump", "").splitlines()
 
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         """Start a media bug that writes to ``path``, which must hold no space."""

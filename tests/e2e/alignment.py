@@ -53,7 +53,8 @@ class Comparison:
 
     @property
     def heard(self) -> list[Stretch]:
-        return [stretch for stretch in self.stretches if stretch.offset is not None]
+        """What was said; less than three frames are alike to some other part of it by chance."""
+        return [stretch for stretch in self.stretches if stretch.offset is not None and stretch.length >= 60]
 
     @property
     def missing(self) -> float:
