@@ -9,7 +9,7 @@ import gevent
 from gevent.event import Event as Flag
 
 from esl_record.errors import EslRecordError
-from esl_record.esl.session import Session
+from esl_record.esl.channel import ReachedCall
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
@@ -21,7 +21,7 @@ class MakeRecorder(Protocol):
     """Makes the recorder of a call's session and party, for what is asked for and what an earlier run has left."""
 
     def __call__(
-        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+        self, session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
     ) -> Recorder: ...
 
 
@@ -32,7 +32,7 @@ class LiveCall:
     """
 
     def __init__(
-        self, session: Session, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recorder], None]
+        self, session: ReachedCall, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recorder], None]
     ) -> None:
         self.session = session
         self.party = party

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from gevent import socket
 
 from esl_record.errors import CommandRefused, EslRecordError
+from esl_record.esl.channel import HELD
 from esl_record.esl.inbound import Inbound
-from esl_record.esl.session import HELD, Session
+from esl_record.esl.session import Session
 from esl_record.live import LiveCall
 from esl_record.recording.params import ParameterError
 from esl_record.recording.recorder import Recorder

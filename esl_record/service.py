@@ -20,6 +20,7 @@ from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
+from esl_record.esl.channel import ReachedCall
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -293,7 +294,7 @@ class Service:
                 self._bookmarks.drop(session.uuid)
 
     def _recorder(
-        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+        self, session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
     ) -> Recorder:
         return Recorder(
             session,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gevent import socket
 
-from esl_record.esl.session import HELD
+from esl_record.esl.channel import HELD
 from esl_record.returning import LOOK, Look, Returning
 from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller

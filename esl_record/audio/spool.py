@@ -133,8 +133,8 @@ class Spool:
         if grown <= 0:
             return last.start + (passed if self._passes else 0)
         # The last of it was written at the time of the file's last change.
-        passed = self._changed(current) - last.since
-        until = round(passed * self.pace) - grown
+        gone = self._changed(current) - last.since
+        until = round(gone * self.pace) - grown
         if until < FRAME * self.pace:
             until = 0
         self._go_on(Span(start=last.start + until, segment=current, offset=used))

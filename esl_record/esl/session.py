@@ -13,6 +13,7 @@ from greenswitch.esl import OutboundSession
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl import wire
+from esl_record.esl.channel import HELD, ChannelCommands
 from esl_record.esl.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -34,20 +35,14 @@ _DIGITS = 99
 AFTER_SPEECH = "silence_stream://40"
 """Two frames of silence, played after each speech."""
 
-_HELD_STATE = "Channel-Call-State: HELD"
-"""A line of `uuid_dump`."""
-
 _EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
 """What `myevents` leaves out."""
 
 PACE = "standin_pace"
 """Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
 
-HELD = "esl_record_held"
-"""Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
 
-
-class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
+class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
     """greenswitch's ``OutboundSession``, hardened. Use ``begin`` first.
 
     Every verb raises CallGone once the caller has hung up or the connection has ended, CommandTimeout if the switch
@@ -229,12 +224,6 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Ends what is playing."""
         self._call_api("uuid_break", "all")
 
-    def get_variable(self, name: str) -> str | None:
-        """A channel variable as it is now. By API, whose answer has a length: a newline in a value that came back
-        in a ``getvar`` reply would be read as headers."""
-        value = self._call_api("uuid_getvar", wire.variable_name(name))
-        return None if value == "_undef_" else value
-
     def set_variable(self, name: str, value: str) -> None:
         """Sets a channel variable; control characters in ``value`` become spaces."""
         self._call_api("uuid_setvar", f"{wire.variable_name(name)} {wire.clean(value)}")
@@ -245,40 +234,9 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
             return
         self._held = held
         try:
-            self._ask("uuid_setvar", f"{HELD} true" if held else HELD)
+            self.ask("uuid_setvar", f"{HELD} true" if held else HELD)
         except (CallGone, CommandTimeout, CommandRefused) as error:
             log.debug("%s: %s: %s", self.label, HELD, error)
-
-    def exists(self) -> bool:
-        """Whether the switch still knows the call."""
-        return self.api(f"uuid_exists {self.uuid}").strip() == "true"
-
-    def leg_channels(self) -> int:
-        """The number of audio channels of the leg's codec: 2 where both sides have agreed on stereo Opus."""
-        return 2 if self._ask("uuid_getvar", "rtp_use_codec_channels") == "2" else 1
-
-    def on_hold(self) -> bool:
-        """Whether the leg is on hold: then the switch has nothing to write of either side."""
-        return _HELD_STATE in self._ask("uuid_dump", "").splitlines()
-
-    def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
-        """Start a media bug that writes to ``path``, which must hold no space."""
-        if self.data.get("variable_media_bug_answer_req"):
-            # The one setting that cannot be given with the tap: it would wait for an answer.
-            self._ask("uuid_setvar", "media_bug_answer_req false")
-        settings = ",".join(f"{name}={value}" for name, value in variables.items())
-        self._ask("uuid_record", f"start {path} 0 {{{settings}}}")
-
-    def stop_tap(self, path: str) -> None:
-        """Ends it in a call that was sent elsewhere, too: nobody else would."""
-        self._ask("uuid_record", f"stop {path}")
-
-    def pause_tap(self, path: str, *, mask: bool) -> None:
-        """Stops the spool growing, or with ``mask`` lets it grow with silence."""
-        self._ask("uuid_record", f"{'mask' if mask else 'pause'} {path}")
-
-    def resume_tap(self, path: str, *, mask: bool) -> None:
-        self._ask("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
 
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.
@@ -321,13 +279,13 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
 
     def _call_api(self, name: str, argument: str) -> str:
         self.raise_if_disconnected()
-        return self._ask(name, argument)
+        return self.ask(name, argument)
 
-    def _ask(self, name: str, argument: str) -> str:
+    def ask(self, name: str, argument: str) -> str:
         if not self.live:
             raise self.gone()
         try:
-            return self.api(f"{name} {self.uuid} {argument}")
+            return self.api(f"{name} {self.uuid} {argument}".rstrip())
         except CommandRefused as error:
             if "No such channel" in str(error) or "Cannot locate session" in str(error):
                 raise CallGone(f"{self.label}: {error}") from error

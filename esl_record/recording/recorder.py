@@ -13,7 +13,7 @@ from gevent.lock import BoundedSemaphore
 
 from esl_record.audio import formats
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
-from esl_record.esl.session import Session
+from esl_record.esl.channel import ReachedCall
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
 from esl_record.recording import machine as m
@@ -88,7 +88,7 @@ class Recorder:
 
     def __init__(
         self,
-        session: Session,
+        session: ReachedCall,
         engine: Engine,
         storage: Storage,
         party: Party,

@@ -8,7 +8,7 @@ from pathlib import Path
 from esl_record.audio.spool import Spool
 from esl_record.audio.timeline import Segment
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
-from esl_record.esl.session import Session
+from esl_record.esl.channel import ReachedCall
 from esl_record.recording.params import Direction, RecordParams
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Tap:
     Every verb raises what the session's verbs raise.
     """
 
-    def __init__(self, session: Session, spool: Spool, params: RecordParams) -> None:
+    def __init__(self, session: ReachedCall, spool: Spool, params: RecordParams) -> None:
         self.rate = NARROW_BAND
         """Samples a second of the recording."""
         self._session = session

@@ -1,0 +1,101 @@
+"""What a recording asks of the channel it is made of, over whichever event socket reaches that."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from esl_record.esl import wire
+
+HELD = "esl_record_held"
+"""Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
+
+_HELD_STATE = "Channel-Call-State: HELD"
+"""A line of `uuid_dump`."""
+
+
+class ReachedCall(Protocol):
+    """A call that can be recorded. See ``esl_record.esl.session`` for what each member says."""
+
+    @property
+    def uuid(self) -> str: ...
+    @property
+    def data(self) -> Mapping[str, str]: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def pace(self) -> float: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def left(self) -> bool: ...
+    @property
+    def lost(self) -> bool: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def answered(self) -> bool: ...
+    @property
+    def fault(self) -> Exception | None: ...
+    @property
+    def hangup_cause(self) -> str | None: ...
+    def listen(self, listener: Callable[[wire.Event], None]) -> Callable[[], None]: ...
+    def playback(self, path: str) -> object: ...
+    def hold(self, held: bool) -> None: ...
+    def hangup(self, cause: str) -> None: ...
+    def exists(self) -> bool: ...
+    def get_variable(self, name: str) -> str | None: ...
+    def leg_channels(self) -> int: ...
+    def on_hold(self) -> bool: ...
+    def start_tap(self, path: str, variables: Mapping[str, str]) -> None: ...
+    def stop_tap(self, path: str) -> None: ...
+    def pause_tap(self, path: str, *, mask: bool) -> None: ...
+    def resume_tap(self, path: str, *, mask: bool) -> None: ...
+
+
+class ChannelCommands:
+    """API commands for one channel. Raise CallGone once it has gone, CommandTimeout, CommandRefused.
+
+    They work in a call that was sent elsewhere, too: nobody else would stop its tap.
+    """
+
+    data: Mapping[str, str]
+    """What is known of the channel: headers as of its events."""
+
+    def ask(self, name: str, argument: str) -> str:
+        """The answer to the API command ``name`` with the channel's UUID and ``argument``."""
+        raise NotImplementedError
+
+    def get_variable(self, name: str) -> str | None:
+        """A channel variable as it is now. By API, whose answer has a length: a newline in a value that came back
+        in a ``getvar`` reply would be read as headers."""
+        value = self.ask("uuid_getvar", wire.variable_name(name))
+        return None if value == "_undef_" else value
+
+    def exists(self) -> bool:
+        """Whether the switch still knows the call."""
+        return self.ask("uuid_exists", "").strip() == "true"
+
+    def leg_channels(self) -> int:
+        """The number of audio channels of the leg's codec: 2 where both sides have agreed on stereo Opus."""
+        return 2 if self.ask("uuid_getvar", "rtp_use_codec_channels") == "2" else 1
+
+    def on_hold(self) -> bool:
+        """Whether the leg is on hold: then the switch has nothing to write of either side."""
+        return _HELD_STATE in self.ask("uuid_dump", "").splitlines()
+
+    def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
+        """Start a media bug that writes to ``path``, which must hold no space."""
+        if self.data.get("variable_media_bug_answer_req"):
+            # The one setting that cannot be given with the tap: it would wait for an answer.
+            self.ask("uuid_setvar", "media_bug_answer_req false")
+        settings = ",".join(f"{name}={value}" for name, value in variables.items())
+        self.ask("uuid_record", f"start {path} 0 {{{settings}}}")
+
+    def stop_tap(self, path: str) -> None:
+        self.ask("uuid_record", f"stop {path}")
+
+    def pause_tap(self, path: str, *, mask: bool) -> None:
+        """Stops the spool growing, or with ``mask`` lets it grow with silence."""
+        self.ask("uuid_record", f"{'mask' if mask else 'pause'} {path}")
+
+    def resume_tap(self, path: str, *, mask: bool) -> None:
+        self.ask("uuid_record", f"{'unmask' if mask else 'resume'} {path}")

@@ -1,0 +1,191 @@
+"""The permanent connection to the switch's own event socket: calls that no outbound event socket reaches any more, and
+the far ends of those that one does."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import gevent
+from gevent.event import Event as Flag
+
+from esl_record.errors import CallGone, CommandRefused, EslRecordError
+from esl_record.esl import wire
+from esl_record.esl.channel import HELD, ChannelCommands
+from esl_record.esl.inbound import Inbound, SwitchUnreachable
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[wire.Event], None]
+
+FIRST_RETRY, LAST_RETRY = 1.0, 30.0
+"""Seconds between two attempts to connect: twice as many each time, up to the second figure."""
+
+_ALWAYS = "CHANNEL_HOLD CHANNEL_UNHOLD DTMF"
+_OF_LINKED = "CODEC RECORD_STOP CHANNEL_HANGUP"
+"""Events of calls that have no event socket of their own; each call of the switch has some."""
+
+
+class Link:
+    """Connects while ``run`` runs, again and again. ``up`` says whether it is connected now."""
+
+    def __init__(self, address: tuple[str, int], password: str) -> None:
+        self.fault = "not connected yet"
+        """Why it is not connected."""
+        self._address = address
+        self._password = password
+        self._switch: Inbound | None = None
+        self._linked: dict[str, list[LinkedCall]] = {}
+        self._far: dict[str, list[Listener]] = {}
+
+    @property
+    def up(self) -> bool:
+        return self._switch is not None and self._switch.connected
+
+    def run(self) -> None:
+        """Goes on until it is killed."""
+        wait, told = FIRST_RETRY, ""
+        while True:
+            try:
+                with Inbound(self._address, self._password) as switch:
+                    switch.listen(self._on_event)
+                    switch.send(f"event plain {_ALWAYS}{f' {_OF_LINKED}' if self._linked else ''}")
+                    self._switch, self.fault, wait = switch, "", FIRST_RETRY
+                    log.info("event socket %s:%d: connected", *self._address)
+                    self._check_linked()
+                    told = ""
+                    switch.closed.wait()
+                    self.fault = str(switch.fault or "the switch has closed it")
+            except (EslRecordError, OSError) as error:
+                self.fault = str(error)
+            finally:
+                self._switch = None
+            if self.fault != told:
+                log.warning("the switch's event socket: %s; without it calls go on and are recorded", self.fault)
+                told = self.fault
+            gevent.sleep(wait)
+            wait = min(2 * wait, LAST_RETRY)
+
+    def api(self, line: str) -> str:
+        """The answer to an API command. Raises SwitchUnreachable, CallGone, CommandTimeout, CommandRefused."""
+        if self._switch is None:
+            raise SwitchUnreachable(f"event socket {self._address[0]}:{self._address[1]}: {self.fault}")
+        return self._switch.api(line)
+
+    def free(self, call_id: str) -> None:
+        """Send a call on to the dialplan that waits in a `socket` nobody serves.
+
+        The end of a connection that listens to the call ends the park within `socket`, and the next action runs. Raises
+        as ``api`` does.
+        """
+        with Inbound(self._address, self._password) as switch:
+            if not switch.send(f"myevents {call_id}").reply.startswith("+OK"):
+                raise CommandRefused(f"call {call_id}: myevents refused")
+
+    def listen_far(self, call_id: str, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the events of the far end of ``call_id``; it must not block. Gives what ends it."""
+        self._far.setdefault(call_id, []).append(listener)
+
+        def end() -> None:
+            same = self._far.get(call_id, [])
+            if listener in same:
+                same.remove(listener)
+            if not same:
+                self._far.pop(call_id, None)
+
+        return end
+
+    def call(self, call_id: str, data: Mapping[str, str]) -> "LinkedCall":
+        """Take on a call of which ``data`` is known, to be recorded without an event socket of its own."""
+        linked = LinkedCall(self, call_id, data)
+        if not self._linked and self._switch is not None:
+            self._switch.send(f"event plain {_OF_LINKED}")
+        self._linked.setdefault(call_id, []).append(linked)
+        return linked
+
+    def drop(self, call: "LinkedCall") -> None:
+        same = self._linked.get(call.uuid, [])
+        if call in same:
+            same.remove(call)
+        if not same:
+            self._linked.pop(call.uuid, None)
+
+    def _check_linked(self) -> None:
+        """Tell the calls that have ended while there was no connection."""
+        for call_id, calls in list(self._linked.items()):
+            if self.api(f"uuid_exists {call_id}").strip() != "true":
+                for call in calls:
+                    call.take(wire.Event({"Event-Name": "CHANNEL_HANGUP", "Hangup-Cause": "UNKNOWN"}))
+
+    def _on_event(self, event: wire.Event) -> None:
+        for call in tuple(self._linked.get(event.get("Unique-ID"), ())):
+            call.take(event)
+        for listener in tuple(self._far.get(event.get("Other-Leg-Unique-ID"), ())):
+            listener(event)
+
+
+class LinkedCall(ChannelCommands):
+    """A call that the link alone reaches, behind what a recorder uses of a session. It can be told nothing else."""
+
+    left = True
+    lost = True
+    answered = True
+    pace = 1.0
+    fault: Exception | None = None
+
+    def __init__(self, link: Link, call_id: str, data: Mapping[str, str]) -> None:
+        self.uuid = call_id
+        self.data = data
+        self.hangup_cause: str | None = None
+        self.over = Flag()
+        self._link = link
+        self._listeners: list[Listener] = []
+
+    @property
+    def label(self) -> str:
+        return f"call {self.uuid}"
+
+    @property
+    def connected(self) -> bool:
+        return self._link.up
+
+    @property
+    def live(self) -> bool:
+        return self.connected and self.hangup_cause is None
+
+    def ask(self, name: str, argument: str) -> str:
+        if self.hangup_cause is not None:
+            raise CallGone(f"{self.label}: {self.hangup_cause}")
+        try:
+            return self._link.api(f"{name} {self.uuid} {argument}".rstrip())
+        except SwitchUnreachable as error:
+            raise CallGone(str(error)) from error
+        except CommandRefused as error:
+            if "No such channel" in str(error) or "Cannot locate session" in str(error):
+                raise CallGone(f"{self.label}: {error}") from error
+            raise
+
+    def playback(self, path: str) -> object:
+        raise CommandRefused(f"{self.label}: nothing can be played to a call that is elsewhere")
+
+    def hold(self, held: bool) -> None:
+        """Note on the channel whether a recording of it runs. Never raises."""
+        try:
+            self.ask("uuid_setvar", f"{HELD} true" if held else HELD)
+        except EslRecordError as error:
+            log.debug("%s: %s: %s", self.label, HELD, error)
+
+    def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
+        """Hang up, and return once the switch has done so."""
+        self.ask("uuid_kill", cause)
+        self.over.wait(5.0)
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` with the events of the call; it must not block. Gives the function that ends it."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def take(self, event: wire.Event) -> None:
+        if event.name == "CHANNEL_HANGUP":
+            self.hangup_cause = event.get("Hangup-Cause", "UNKNOWN")
+            self.over.set()
+        for listener in tuple(self._listeners):
+            listener(event)
