@@ -1,6 +1,7 @@
 """Where in what was said each 20 ms of a recording comes from."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ _BLOCK = 5 * FRAME
 _SILENT = 100.0
 _SURE = 0.7
 """Correlation above which a frame is that part of what was said; the parts of a sweep are alike to about 0.4."""
+
+_FAR = 0.2
 
 
 def spoken(seconds: float, seed: int = 1) -> NDArray[np.int16]:
@@ -117,7 +120,12 @@ def compare(said: NDArray[np.int16], recorded: NDArray[np.int16], rate: int = RA
     frames = heard[: len(heard) // FRAME * FRAME].reshape(-1, FRAME)
     silent = np.sqrt(np.mean(frames**2, axis=1)) < _SILENT
     shifts = _shifts(source, heard)
-    found = [None if silent[at] else _shift(source, frames[at], at * FRAME, shifts) for at in range(len(frames))]
+    found: list[int | None] = []
+    likely = shifts[0] if shifts else 0
+    for at, frame in enumerate(frames):
+        shift = None if silent[at] else _shift(source, frame, at * FRAME, shifts, likely)
+        likely = likely if shift is None else shift
+        found.append(shift)
     stretches: list[Stretch] = []
     for at, shift in enumerate(found):
         what = "silent" if silent[at] else "other" if shift is None else "said"
@@ -137,7 +145,7 @@ def _shifts(source: NDArray[np.float64], heard: NDArray[np.float64]) -> list[int
     spectrum = np.fft.rfft(source, length)
     energies = np.concatenate([[0.0], np.cumsum(source * source)])
     norm = np.sqrt(np.maximum(energies[_BLOCK:] - energies[:-_BLOCK], 1.0))
-    shifts: set[int] = set()
+    shifts: Counter[int] = Counter()
     for at in range(0, len(heard) - _BLOCK + 1, _BLOCK // 2):
         block = heard[at : at + _BLOCK]
         size = float(np.linalg.norm(block))
@@ -146,22 +154,29 @@ def _shifts(source: NDArray[np.float64], heard: NDArray[np.float64]) -> list[int
         cross = np.fft.irfft(spectrum * np.conj(np.fft.rfft(block, length)), length)[: len(norm)] / norm / size
         best = int(cross.argmax())
         if cross[best] > _SURE:
-            shifts.add(best - at)
-    return sorted(shifts)
+            shifts[best - at] += 1
+    # Twice, as one of them may be chance; the most frequent one first.
+    return [one for one, _ in shifts.most_common() if sum(shifts[one + near] for near in (-1, 0, 1)) > 1]
 
 
-def _shift(source: NDArray[np.float64], frame: NDArray[np.float64], at: int, shifts: list[int]) -> int | None:
-    best, sureness = None, _SURE
-    size = np.linalg.norm(frame)
+def _shift(
+    source: NDArray[np.float64], frame: NDArray[np.float64], at: int, shifts: list[int], likely: int
+) -> int | None:
+    """Which of `shifts` fits best; `likely`, unless another is better by far. A tone is like itself a period later."""
+    best, most = None, _SURE
     for shift in shifts:
-        start = at + shift
-        if start < 0 or start + FRAME > len(source):
-            continue
-        part = source[start : start + FRAME]
-        alike = float(frame @ part) / max(float(size * np.linalg.norm(part)), 1.0)
-        if alike > sureness:
-            best, sureness = shift, alike
-    return best
+        alike = _alike(source, frame, at + shift)
+        if alike > most:
+            best, most = shift, alike
+    usual = _alike(source, frame, at + likely)
+    return likely if usual > _SURE and usual > most - _FAR else best
+
+
+def _alike(source: NDArray[np.float64], frame: NDArray[np.float64], start: int) -> float:
+    if start < 0 or start + FRAME > len(source):
+        return 0.0
+    part = source[start : start + FRAME]
+    return float(frame @ part) / max(float(np.linalg.norm(frame) * np.linalg.norm(part)), 1.0)
 
 
 def tone(samples: NDArray[np.int16], hertz: float, rate: int = RATE) -> NDArray[np.int64]:

@@ -76,9 +76,14 @@ class Call(pj.Call):  # type: ignore[misc]
     def onCallSdpCreated(self, prm: Any) -> None:  # noqa: N802
         if self.fax:
             self.fax = False
-            prm.sdp.wholeSdp = re.sub(
-                r"m=audio (\d+) .*", r"m=image \1 udptl t38\r\na=T38FaxVersion:0\r\n", prm.sdp.wholeSdp, flags=re.DOTALL
-            )
+            head, media = prm.sdp.wholeSdp.split("m=audio ", 1)
+            address = re.search(r"^c=.*$", media, re.MULTILINE)
+            lines = [
+                f"m=image {media.split(' ', 1)[0]} udptl t38",
+                address[0].strip() if address else "",
+                "a=T38FaxVersion:0",
+            ]
+            prm.sdp.wholeSdp = head + "".join(f"{line}\r\n" for line in lines if line)
 
     @reported
     def onCallTsxState(self, prm: Any) -> None:  # noqa: N802
