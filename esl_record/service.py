@@ -16,6 +16,7 @@ import numpy as np
 from gevent.event import Event as Flag
 
 from esl_record import descriptors, keys, vad
+from esl_record.cipher import Cipher
 from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
@@ -43,6 +44,7 @@ from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.recording.vault import Vault
 from esl_record.returning import LOOK, Returning, go_on, let_go, was_asked_back
+from esl_record.status import event
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.receiver import shown
@@ -94,7 +96,6 @@ class Service:
         self._engine = Engine()
         self._library = Library(settings.documents)
         self._handlers = Handlers(settings.handlers)
-        self._bookmarks = Bookmarks(settings.data_dir / BOOKMARKS)
         self._draining = False
         self._asked = Flag()
         """Set once it is known which calls of an earlier run live."""
@@ -130,8 +131,11 @@ class Service:
         self._prepare()
         settings = self.settings
         self._links = Links(settings.public_url, self._key(keys.link_key, "link.key"), settings.link_lifetime)
+        cipher = self._key(lambda folder: Cipher(keys.call_key(folder)), "calls.key")
         self.ledger = open_ledger(settings, self.storage, self._links.download)
         self._ending.callback(self.ledger.close)
+        # An earlier version queued what callers pressed unencrypted.
+        self.ledger.outbox.rewrite(event.COLLECT, lambda body: event.sealed(body, cipher))
         self._health = Health(self.storage, self.ledger, self.calls, self.metrics, self._room, self._is_full)
         secrets = settings.webhook_secrets or [self._key(keys.webhook_secret, "webhook.secret", webhook_secret)]
         sender = Sender(
@@ -140,6 +144,7 @@ class Service:
             secrets,
             settings.signing_key or secrets[0],
             self._links.download,
+            cipher,
             first_wait=settings.callback_retry,
             on_result=self.metrics.delivery,
         )
@@ -153,9 +158,9 @@ class Service:
             web=Web(
                 AddressPolicy(settings.callback_networks),
                 timeout=settings.document_timeout,
-                copies=Copies(settings.data_dir / COPIES) if settings.document_fallback else None,
+                copies=Copies(settings.data_dir / COPIES, cipher) if settings.document_fallback else None,
             ),
-            tell=self.ledger.queue,
+            tell=lambda url, key, state, body: self.ledger.queue(url, key, state, event.sealed(body, cipher)),
         )
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
         clear(Quarantine(settings.data_dir / QUARANTINE), lambda: torn(self.storage))
@@ -163,6 +168,7 @@ class Service:
         self._room.on_room = self._recovery.hurry
         self._ending.callback(gevent.spawn(self._room.watch).kill)
         self._room.looked.wait()
+        self._bookmarks = Bookmarks(settings.data_dir / BOOKMARKS, cipher)
         self._bookmarks.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
@@ -275,7 +281,7 @@ class Service:
             else:
                 runner.start(name, self._library, call)
         except DocumentError as error:
-            log.error("%s: %s; the dialplan goes on", session.label, error)
+            log.error("%s: %s; the dialplan goes on", session.label, session.pressed.redact(error))
             # While they can still be stopped: a call that has been handed back is not told anything any more.
             live.end(_LAST_RECORDINGS)
             let_go(session, [("script_error", error.code)])

@@ -14,6 +14,7 @@ from greenswitch.esl import OutboundSession
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl import wire
 from esl_record.esl.connection import Connection
+from esl_record.esl.pressed import Pressed
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.hangup_cause: str | None = None
         self.left = False
         """The call was sent elsewhere in the switch; its events still come."""
+        self.pressed = Pressed()
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
@@ -65,6 +67,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         """Takes control: asks for the channel's data and its events."""
         self.connect()
         self._held = f"variable_{HELD}" in self.data
+        # An earlier run of this service, or another document, may have asked for digits.
+        self.pressed.note(self.data.get("variable_prompt_value", ""))
         self.myevents()
         self.send(f"event plain {_EVENTS}")
         self.linger(LINGER)
@@ -331,6 +335,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
                 done.set(event)
             elif event.get("Application") == "socket" and self.hangup_cause is None:
                 self._leave()
+        elif event.name == "DTMF":
+            self.pressed.note(event.get("DTMF-Digit"))
         elif event.name == "CHANNEL_ANSWER":
             self.data = {**self.data, "Answer-State": "answered"}
         elif event.name == "CHANNEL_HANGUP":
