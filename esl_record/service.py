@@ -249,8 +249,10 @@ class Service:
         if before is not None and before.session.lost:
             before.hand_over(_LAST_RECORDINGS)
             before = None
-        # A call that was sent here while another connection still has it has come for something new.
-        mark = None if before else self._bookmarks.get(session.uuid)
+        if before is not None:
+            # A call that was handed back, or sent here while another connection has it, has come for something new.
+            self._bookmarks.drop(session.uuid)
+        mark = self._bookmarks.get(session.uuid)
         recordings = CallRecordings(
             live,
             self._links.download,
@@ -260,6 +262,8 @@ class Service:
         )
 
         def note(place: Bookmark) -> None:
+            if self.calls.get(session.uuid) is not live:
+                return
             live.stays = self._bookmarks.put(session.uuid, place)
             if not live.stays and not live.recorders:
                 session.hold(False)
@@ -284,6 +288,9 @@ class Service:
             log.error("%s: %s; the dialplan goes on", session.label, session.pressed.redact(error))
             # While they can still be stopped: a call that has been handed back is not told anything any more.
             live.end(_LAST_RECORDINGS)
+            if not session.lost:
+                # Before the dialplan goes on: its next action may bring the call here at once, for another document.
+                self._bookmarks.drop(session.uuid)
             let_go(session, [("script_error", error.code)])
         finally:
             if session.lost and not self._draining:

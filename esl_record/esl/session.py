@@ -54,6 +54,8 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.hangup_cause: str | None = None
         self.left = False
         """The call was sent elsewhere in the switch; its events still come."""
+        self.handed_back = False
+        """The dialplan has the call again, or is about to; its connection was there until then."""
         self.pressed = Pressed()
         self._over = Flag()
         self._ignores_digits = False
@@ -99,7 +101,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
     @property
     def lost(self) -> bool:
         """Whether the connection has ended, but as far as is known not the call."""
-        return not self.connected and self.hangup_cause is None and not self.left
+        return not (self.connected or self.hangup_cause or self.left or self.handed_back)
 
     @property
     def held(self) -> bool:
@@ -270,6 +272,7 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         One that has been sent elsewhere is let go without a word.
         """
         elsewhere = self.left
+        self.handed_back = self.handed_back or self.connected
         self.hold(False)
         for name, value in variables if self.live else ():
             try:

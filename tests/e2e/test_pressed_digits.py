@@ -86,7 +86,7 @@ def test_a_card_number_that_a_document_asks_for(phone: Phone, own: RunningServic
     assert checkpoint(own).suffix == ".checkpoint"
     assert traces(own) == []
     ended(live)
-    assert list((own.data / "calls").iterdir()) == []
+    own.wait(lambda: not list((own.data / "calls").iterdir()), "the checkpoint to be removed")
 
 
 def test_a_card_number_in_the_errors_of_a_document(phone: Phone, own: RunningService) -> None:
