@@ -19,6 +19,7 @@ from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
+from esl_record.recording.rehearing import LEGS
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
@@ -74,8 +75,6 @@ _TAP_DEFAULTS = {
     "RECORD_USE_THREAD": "true",
 }
 """Settings of the tap that are the same for every recording."""
-
-_LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +251,7 @@ class Recorder:
         return ""
 
     def _join(self) -> Track:
-        legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
+        legs = LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.gaps)
