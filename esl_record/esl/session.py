@@ -206,13 +206,21 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self.api(f"sched_hangup +{max(1, round(min(seconds, 1e9)))} {self.uuid} ALLOTTED_TIMEOUT")
 
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
-        """Hangs up, whatever the call is doing; the ``hangup`` application would wait for its turn.
+        """Hang up, whatever the call is doing.
 
-        Returns once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
+        Return once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
         """
-        if self.live:
-            self._request(wire.hangup(cause), "hangup")
-            self._over.wait(self.timeout)
+        if not self.live:
+            return
+        try:
+            # Not the command of `sendmsg`: it waits, as the application `hangup` does, behind an application that holds
+            # the event lock, and each that `execute_on_...` or `uuid_broadcast` has begun does.
+            self._ask("uuid_kill", wire.clean(cause))
+        except CallGone:
+            if not self.connected:
+                raise
+            # It has hung up by itself; the event that says so is on its way.
+        self._over.wait(self.timeout)
 
     def transfer(self, destination: str) -> None:
         """Sends the call to ``extension [dialplan [context]]``; then it takes no more orders from here."""
