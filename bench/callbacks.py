@@ -26,6 +26,7 @@ from rich.progress import track
 from rich.table import Table
 from sqlalchemy import Connection
 
+from esl_record.cipher import Cipher
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.status.outbox import Outbox
@@ -112,6 +113,7 @@ def measure(events: int, count: int, hanging: int, all_of_them: bool) -> tuple[f
             [],
             "key",
             lambda one, suffix: f"https://{one}.{suffix}",
+            Cipher.with_new_key(),
             on_result=told,
         )
         ticker = gevent.spawn(tick)

@@ -160,7 +160,8 @@ class _Transaction(Generic[T]):
 def _configure(connection: Any, _: object) -> None:
     # The driver would begin transactions where it sees fit; "begin" below does.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY}", "foreign_keys=ON"):
+    settings = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY}", "foreign_keys=ON", "secure_delete=ON")
+    for pragma in settings:
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -5,6 +5,8 @@ import os
 import secrets
 from pathlib import Path
 
+from cryptography.fernet import Fernet
+
 _BYTES = 32
 
 
@@ -19,6 +21,14 @@ def webhook_secret(data_dir: Path) -> str:
     Raises OSError.
     """
     return _kept(data_dir / "webhook.secret", f"whsec_{base64.b64encode(secrets.token_bytes(_BYTES)).decode()}")
+
+
+def call_key(data_dir: Path) -> bytes:
+    """Encrypts what is written of calls under way, digits among it; made at the first start.
+
+    Raises OSError.
+    """
+    return _kept(data_dir / "calls.key", Fernet.generate_key().decode()).encode()
 
 
 def _kept(path: Path, new: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from gevent.event import Event as Flag
 
 from esl_record import descriptors, keys, vad
+from esl_record.cipher import Cipher
 from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
@@ -44,6 +45,7 @@ from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.recording.vault import Vault
 from esl_record.returning import LOOK, Returning, go_on, let_go, was_asked_back
+from esl_record.status import event
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
 from esl_record.status.receiver import shown
@@ -95,7 +97,6 @@ class Service:
         self._engine = Engine()
         self._library = Library(settings.documents)
         self._handlers = Handlers(settings.handlers)
-        self._bookmarks = Bookmarks(settings.data_dir / BOOKMARKS)
         self._draining = False
         self._asked = Flag()
         """Set once it is known which calls of an earlier run live."""
@@ -131,8 +132,11 @@ class Service:
         self._prepare()
         settings = self.settings
         self._links = Links(settings.public_url, self._key(keys.link_key, "link.key"), settings.link_lifetime)
+        cipher = self._key(lambda folder: Cipher(keys.call_key(folder)), "calls.key")
         self.ledger = open_ledger(settings, self.storage, self._links.download)
         self._ending.callback(self.ledger.close)
+        # An earlier version queued what callers pressed unencrypted.
+        self.ledger.outbox.rewrite(event.COLLECT, lambda body: event.sealed(body, cipher))
         self._health = Health(self.storage, self.ledger, self.calls, self.metrics, self._room, self._is_full)
         secrets = settings.webhook_secrets or [self._key(keys.webhook_secret, "webhook.secret", webhook_secret)]
         sender = Sender(
@@ -141,6 +145,7 @@ class Service:
             secrets,
             settings.signing_key or secrets[0],
             self._links.download,
+            cipher,
             first_wait=settings.callback_retry,
             on_result=self.metrics.delivery,
         )
@@ -154,9 +159,9 @@ class Service:
             web=Web(
                 AddressPolicy(settings.callback_networks),
                 timeout=settings.document_timeout,
-                copies=Copies(settings.data_dir / COPIES) if settings.document_fallback else None,
+                copies=Copies(settings.data_dir / COPIES, cipher) if settings.document_fallback else None,
             ),
-            tell=self.ledger.queue,
+            tell=lambda url, key, state, body: self.ledger.queue(url, key, state, event.sealed(body, cipher)),
         )
         self._recovery = Recovery(self.storage, self.ledger.tell_begun, self.ledger.tell, quiet=settings.stall_timeout)
         clear(Quarantine(settings.data_dir / QUARANTINE), lambda: torn(self.storage))
@@ -164,6 +169,7 @@ class Service:
         self._room.on_room = self._recovery.hurry
         self._ending.callback(gevent.spawn(self._room.watch).kill)
         self._room.looked.wait()
+        self._bookmarks = Bookmarks(settings.data_dir / BOOKMARKS, cipher)
         self._bookmarks.find()
         # The first call must not wait for FFT plans and lazy imports.
         vad.detect(np.zeros(8000, np.int16), 8000)
@@ -245,8 +251,10 @@ class Service:
             if other.session.lost:
                 other.hand_over(_LAST_RECORDINGS)
         before = any(not other.session.lost for other in others)
-        # A call that was sent here while another connection still has it has come for something new.
-        mark = None if before else self._bookmarks.get(session.uuid)
+        if before:
+            # A call that was handed back, or sent here while another connection has it, has come for something new.
+            self._bookmarks.drop(session.uuid)
+        mark = self._bookmarks.get(session.uuid)
         recordings = CallRecordings(
             live,
             self._links.download,
@@ -256,6 +264,8 @@ class Service:
         )
 
         def note(place: Bookmark) -> None:
+            if self.calls.get(session.uuid) is not live:
+                return
             live.stays = self._bookmarks.put(session.uuid, place)
             if not live.stays and not live.recorders:
                 session.hold(False)
@@ -277,9 +287,12 @@ class Service:
             else:
                 runner.start(name, self._library, call)
         except DocumentError as error:
-            log.error("%s: %s; the dialplan goes on", session.label, error)
+            log.error("%s: %s; the dialplan goes on", session.label, session.pressed.redact(error))
             # While they can still be stopped: a call that has been handed back is not told anything any more.
             live.end(_LAST_RECORDINGS)
+            if not session.lost:
+                # Before the dialplan goes on: its next action may bring the call here at once, for another document.
+                self._bookmarks.drop(session.uuid)
             let_go(session, [("script_error", error.code)])
         finally:
             if (session.lost or (session.left and session.live)) and not self._draining:

@@ -11,7 +11,10 @@ from esl_record.errors import ConfigError
 from esl_record.service import Service
 
 
-@pytest.mark.parametrize(("make", "name"), [(keys.link_key, "link.key"), (keys.webhook_secret, "webhook.secret")])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(keys.link_key, "link.key"), (keys.webhook_secret, "webhook.secret"), (keys.call_key, "calls.key")],
+)
 def test_a_key_is_made_once_and_is_for_its_user_alone(tmp_path: Path, make: object, name: str) -> None:
     assert callable(make)
     first = make(tmp_path)
@@ -39,7 +42,9 @@ def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) ->
     assert Settings(webhook_secrets=[secret]).webhook_secrets == [secret]
 
 
-@pytest.mark.parametrize(("name", "content"), [("link.key", "no hex"), ("webhook.secret", "whsec_c2hvcnQ=")])
+@pytest.mark.parametrize(
+    ("name", "content"), [("link.key", "no hex"), ("webhook.secret", "whsec_c2hvcnQ="), ("calls.key", "c2hvcnQ=")]
+)
 def test_a_key_that_is_none_is_named_at_the_start(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     service = Service(Settings(data_dir=tmp_path, listen=("127.0.0.1", 0), http=("127.0.0.1", 0), capacity=10))

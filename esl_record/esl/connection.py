@@ -74,7 +74,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
             if self._replies:
                 self._replies.popleft().set(frame)
             else:
-                log.warning("%s: reply to no command: %r", self.label, frame.reply[:80])
+                # Without its text: it may be the answer to a `uuid_getvar` that came late, and have digits.
+                log.warning("%s: reply of %d characters to no command", self.label, len(frame.reply))
         elif kind == "text/event-plain":
             self.on_event(wire.parse_event(frame))
         elif kind == "text/disconnect-notice":
@@ -130,7 +131,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         Raises CallGone if the connection has ended or ends meanwhile, CommandTimeout, WireError for text that
         must not go on the wire.
         """
-        return self._request(wire.command(data), repr(data[:80]))
+        # The words that name the command: its arguments may have what a caller pressed.
+        return self._request(wire.command(data), repr(" ".join(data.split()[: 2 if data.startswith("api") else 1])))
 
     def api(self, line: str) -> str:
         """The answer to an API command. Raises CommandRefused where it begins with ``-ERR`` or ``-USAGE``."""

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
@@ -117,7 +118,7 @@ class Server:
         except CallGone as error:
             # An orderly end is logged by whoever was at work; a broken wire is nobody else's to tell.
             if session.fault is not None:
-                log.error("%s: %s", session.label, session.fault)
+                log.error("%s: %s", session.label, session.pressed.redact(session.fault))
             else:
                 log.debug("%s", error)
         except (CommandTimeout, CommandRefused) as error:
@@ -125,7 +126,10 @@ class Server:
         except gevent.GreenletExit:
             log.warning("%s: given up at shutdown", session.label)
         except Exception:
-            log.exception("%s: unexpected error", session.label)
+            log.error("%s: unexpected error", session.label)
+            # Line by line: what is in the text of an error may come from the caller.
+            for line in traceback.format_exc().splitlines():
+                log.error("%s: %s", session.label, session.pressed.redact(line))
         finally:
             self._calls.pop(session, None)
             session.release()

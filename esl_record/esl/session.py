@@ -15,6 +15,7 @@ from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl import wire
 from esl_record.esl.channel import HELD, ChannelCommands
 from esl_record.esl.connection import Connection
+from esl_record.esl.pressed import Pressed
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.hangup_cause: str | None = None
         self.left = False
         """The call was sent elsewhere in the switch; its events still come."""
+        self.handed_back = False
+        """The dialplan has the call again, or is about to; its connection was there until then."""
+        self.pressed = Pressed()
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
@@ -67,6 +71,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         """Takes control: asks for the channel's data and its events."""
         self.connect()
         self._held = f"variable_{HELD}" in self.data
+        # An earlier run of this service, or another document, may have asked for digits.
+        self.pressed.note(self.data.get("variable_prompt_value", ""))
         self.myevents()
         self.send(f"event plain {_EVENTS}")
         self.linger(LINGER)
@@ -97,7 +103,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     @property
     def lost(self) -> bool:
         """Whether the connection has ended, but as far as is known not the call."""
-        return not self.connected and self.hangup_cause is None and not self.left
+        return not (self.connected or self.hangup_cause or self.left or self.handed_back)
 
     @property
     def held(self) -> bool:
@@ -207,13 +213,21 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.api(f"sched_hangup +{max(1, round(min(seconds, 1e9)))} {self.uuid} ALLOTTED_TIMEOUT")
 
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
-        """Hangs up, whatever the call is doing; the ``hangup`` application would wait for its turn.
+        """Hang up, whatever the call is doing.
 
-        Returns once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
+        Return once the switch has done so: what is sent before, ``resume`` above all, would still reach the call.
         """
-        if self.live:
-            self._request(wire.hangup(cause), "hangup")
-            self._over.wait(self.timeout)
+        if not self.live:
+            return
+        try:
+            # Not the command of `sendmsg`: it waits, as the application `hangup` does, behind an application that holds
+            # the event lock, and each that `execute_on_...` or `uuid_broadcast` has begun does.
+            self._ask("uuid_kill", wire.clean(cause))
+        except CallGone:
+            if not self.connected:
+                raise
+            # It has hung up by itself; the event that says so is on its way.
+        self._over.wait(self.timeout)
 
     def transfer(self, destination: str) -> None:
         """Sends the call to ``extension [dialplan [context]]``; then it takes no more orders from here."""
@@ -244,6 +258,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         One that has been sent elsewhere is let go without a word.
         """
         elsewhere = self.left
+        self.handed_back = self.handed_back or self.connected
         self.hold(False)
         for name, value in variables if self.live else ():
             try:
@@ -309,6 +324,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
                 done.set(event)
             elif event.get("Application") == "socket" and self.hangup_cause is None:
                 self._leave()
+        elif event.name == "DTMF":
+            self.pressed.note(event.get("DTMF-Digit"))
         elif event.name == "CHANNEL_ANSWER":
             self.data = {**self.data, "Answer-State": "answered"}
         elif event.name == "CHANNEL_HANGUP":

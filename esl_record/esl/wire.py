@@ -172,11 +172,6 @@ def execute(application: str, argument: str, event_uuid: str, uuid: str = "") ->
     return _message(lines)
 
 
-def hangup(cause: str) -> bytes:
-    """``sendmsg`` that hangs the call up without waiting for the application that runs."""
-    return _message(["sendmsg", "call-command: hangup", f"hangup-cause: {cause}"])
-
-
 def _message(lines: list[str]) -> bytes:
     for line in lines:
         if _FORBIDDEN.search(line):

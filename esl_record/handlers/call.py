@@ -120,7 +120,7 @@ class HandledCall:
             if self._live:
                 raise  # the service is being stopped
         except CommandRefused as error:
-            log.warning("%s: handler: %s", self._session.label, error)
+            log.warning("%s: handler: %s", self._session.label, self._session.pressed.redact(error))
         except CommandTimeout as error:
             log.error("%s", error)
         finally:

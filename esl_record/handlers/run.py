@@ -39,7 +39,7 @@ def run(
     call = CallSession(session, recordings, audio_path)
     call.begin()
     # In a greenlet of its own: a gevent.Timeout it leaves behind would strike at whatever comes after it.
-    task = gevent.spawn(_run, handler, called, session.label, call)
+    task = gevent.spawn(_run, handler, called, session, call)
     try:
         gevent.wait([task, session.over], count=1)
         task.join(WIND_UP)
@@ -50,17 +50,17 @@ def run(
         call.end()
 
 
-def _run(handler: Handler, called: Called, label: str, call: CallSession) -> None:
+def _run(handler: Handler, called: Called, session: Session, call: CallSession) -> None:
     try:
         try:
             handler(call, called.args)
         finally:
             call.tell_hangup()
     except (CallGone, SystemExit, gevent.GreenletExit) as ended:
-        log.debug("%s: handler %s: %r", label, called.module, ended)
+        log.debug("%s: handler %s: %s", session.label, called.module, session.pressed.redact(repr(ended)))
     except BaseException as error:
         # Line by line: what is in the text of an error may come from the caller.
         told = "".join(traceback.format_exception(error, limit=-_FRAMES))
         for line in told.splitlines():
-            log.error("%s: handler %s: %s", label, called.module, line)
+            log.error("%s: handler %s: %s", session.label, called.module, session.pressed.redact(line))
         call.fail("relay_script_method_execute_failed", CAUSES["error"])

@@ -114,8 +114,9 @@ class CallSession(DigitVerbs):
         self._done(lambda: self._session.set_variable(var, "" if val is None else str(val)))
 
     def consoleLog(self, level_str: str, msg: str) -> None:
-        """Writes to the service's log, not the switch's."""
-        log.log(_LEVELS.get(level_str.lower(), logging.DEBUG), "%s: %s", self._session.label, msg)
+        """Write to the service's log, not the switch's; three and more digits that the caller pressed as ``***``."""
+        level, shown = _LEVELS.get(level_str.lower(), logging.DEBUG), self._session.pressed.redact(msg)
+        log.log(level, "%s: %s", self._session.label, shown)
 
     def consoleLog2(self, level_str: str, file: str, func: str, line: int, msg: str) -> None:
         self.consoleLog(level_str, f"{file}:{line} {func}: {msg}")

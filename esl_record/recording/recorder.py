@@ -18,8 +18,9 @@ from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
 from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
-from esl_record.recording.params import Direction, RecordParams
+from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
+from esl_record.recording.rehearing import LEGS
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
@@ -54,8 +55,6 @@ _BREATH = 0.001
 
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
-
-_LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
 
 
 _ENDS = (m.Stop, m.HangUp, m.Transfer)
@@ -250,7 +249,7 @@ class Recorder:
         return ""
 
     def _join(self) -> Track:
-        legs = _LEGS[self.params.direction] if self.params.stereo else (0,)
+        legs = LEGS[self.params.direction] if self.params.stereo else (0,)
         rate = self._recording.sample_rate
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.timeline)

@@ -11,7 +11,9 @@ from pathlib import Path
 from esl_record.errors import DatabaseError, EslRecordError, SpoolError
 from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.params import ParameterError
 from esl_record.recording.recording import Recording
+from esl_record.recording.rehearing import speech_in
 from esl_record.recording.room import StatVfs, free
 from esl_record.recording.storage import UNANNOUNCED, Storage
 from esl_record.recording.vault import RESERVE
@@ -52,6 +54,8 @@ class _Left:
     untold: list[Told] = field(default_factory=list)
     complaint: str = ""
     """What the log has been told of the last try."""
+    speech: tuple[int, list[tuple[float, float]]] = (0, [])
+    """Samples heard by the last try, and the speech in them."""
 
 
 class Recovery:
@@ -196,7 +200,7 @@ class Recovery:
         # Its beginning may be the first of what was not told.
         self._tell_left(left)
         self._begun(_as_begun(recording))
-        completed = self._completed(recording, document)
+        completed = self._completed(recording, document, left)
         if not self._holds_all(completed, recording):
             return None
         self._tell(completed.model_copy(update={"parameters": recording.parameters}), None)
@@ -229,7 +233,7 @@ class Recovery:
         self._storage.discard(failed)
         self._storage.file(failed)
 
-    def _completed(self, recording: Recording, document: Path) -> Recording:
+    def _completed(self, recording: Recording, document: Path, left: _Left) -> Recording:
         if document.exists():
             # Stopped between the last steps: the recording is whole, but perhaps not yet told of.
             filed = Recording.model_validate_json(document.read_bytes())
@@ -247,9 +251,21 @@ class Recovery:
             noted = recording.noted(spool.timeline)
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": changed}
         done = recording.model_copy(update={**noted, **ended})
-        return off_hub(lambda: self._complete(done, samples))
+        off_hub(lambda: self._check_room(done, samples))
+        if left.speech[0] != samples:
+            left.speech = samples, self._speech_in(done, samples)
+        done = done.model_copy(update={"speech": left.speech[1]})
+        return off_hub(lambda: self._storage.complete(done, samples))
 
-    def _complete(self, done: Recording, samples: int) -> Recording:
+    def _speech_in(self, recording: Recording, samples: int) -> list[tuple[float, float]]:
+        try:
+            with self._storage.spool(recording) as spool:
+                return speech_in(spool, recording, samples)
+        except (ParameterError, ValueError) as error:
+            log.warning("recording %s: its speech is not noted: %s", recording.recording_id, error)
+            return []
+
+    def _check_room(self, done: Recording, samples: int) -> None:
         folder, wanted = self._storage.recordings, self._storage.takes(done, samples)
         if self._storage.vault.encrypts and not self._passes_spool(wanted):
             # Both of it are there for a while: as it is encoded, and encrypted.
@@ -258,7 +274,6 @@ class Recovery:
         # Tried for all that, it would take what is free from the calls that live, and fail: again and again.
         if found.f_blocks and free(found) < wanted:
             raise _TooLarge(f"{folder} has {free(found)} bytes free, and it may take {wanted}")
-        return self._storage.complete(done, samples)
 
     def _passes_spool(self, size: int) -> bool:
         """Whether there is room for ``size`` bytes beside the spool, on another disk than the recordings'."""

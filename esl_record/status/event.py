@@ -1,14 +1,20 @@
-"""A status event of a recording, as the contract's callback has it. Pure."""
+"""The bodies of status events, as the contract's callbacks have them. Pure."""
 
+import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from esl_record.cipher import Cipher
+from esl_record.esl.pressed import SHORTEST
 from esl_record.recording.machine import PauseBehavior, State
 from esl_record.recording.recording import Recording
 
 EVENT_TYPE = "calling.call.record"
+
+COLLECT = "calling.call.collect"
+"""The type of the events that have what a party pressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +74,27 @@ def renewed(body: Mapping[str, Any], link: Callable[[str], str]) -> dict[str, An
     if "record" in params and params["url"]:
         params["url"] = params["record"]["url"] = link(params["record"]["format"])
     return told
+
+
+def sealed(body: Mapping[str, Any], cipher: Cipher) -> dict[str, Any]:
+    """``body`` as it may lie in the database: the ``result`` of a step, which has what a party pressed, encrypted."""
+    params = body["params"]
+    if not isinstance(params.get("result"), dict):
+        return dict(body)
+    return {**body, "params": {**params, "result": cipher.encrypt(json.dumps(params["result"]))}}
+
+
+def unsealed(body: Mapping[str, Any], cipher: Cipher) -> dict[str, Any]:
+    """``body`` as it was before ``sealed``. Raises ValueError where that was with another key."""
+    params = body["params"]
+    # One that an earlier version queued is not encrypted.
+    if not isinstance(params.get("result"), str):
+        return dict(body)
+    return {**body, "params": {**params, "result": json.loads(cipher.decrypt(params["result"]))}}
+
+
+def digits(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a party pressed, of an unsealed ``body``: no log may have it."""
+    result = body["params"].get("result") or {}
+    pressed = str(result.get("params", {}).get("digits", ""))
+    return (pressed,) if len(pressed) >= SHORTEST else ()

@@ -3,7 +3,7 @@
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -226,6 +226,19 @@ class Outbox:
         """Forgets what was delivered before; says how many."""
         old = callbacks.c.status == Status.DELIVERED.value, callbacks.c.last_attempt < before
         return self._database.run(lambda connection: connection.execute(delete(callbacks).where(*old)).rowcount)
+
+    def rewrite(self, event_type: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Replace the body of every event of this type by what ``change`` makes of it."""
+        query = select(callbacks).where(callbacks.c.body.contains(event_type, autoescape=True))
+        if self._node_id is not None:
+            query = query.where(callbacks.c.node_id == self._node_id)
+        for callback in self._read(query):
+            if callback.body.get("event_type") == event_type and (body := change(callback.body)) != callback.body:
+                self._replace(callback, body)
+
+    def _replace(self, callback: Callback, body: Mapping[str, Any]) -> None:
+        changed = update(callbacks).where(callbacks.c.seq == callback.seq).values(body=json.dumps(body))
+        self._database.run(lambda connection: connection.execute(changed).rowcount)
 
     def _failed(self, callback: Callback, at: float, status: Status, result: str, **more: Any) -> None:
         # While it was under way it may have been queued again, or given up with its receiver: that stands.

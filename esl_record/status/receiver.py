@@ -43,6 +43,8 @@ class Receiver:
     origin: Origin
     timeouts: Timeouts
     shown: str
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+    """Texts of what is posted to it that nothing it answers may bring to a log."""
 
     @classmethod
     def of(cls, url: str) -> "Receiver":
@@ -83,7 +85,7 @@ class Receiver:
             found.add(query)
         if self.auth:
             found |= {self.auth[1], credentials(self.auth)}
-        return sorted(found - {""}, key=len, reverse=True)
+        return sorted({*found, *self.hidden} - {""}, key=len, reverse=True)
 
 
 def credentials(auth: tuple[str, str]) -> str:

@@ -14,6 +14,7 @@ from gevent.event import Event as Flag
 from gevent.pool import Group
 
 from esl_record import egress
+from esl_record.cipher import Cipher
 from esl_record.egress import AddressPolicy
 from esl_record.errors import DatabaseError
 from esl_record.status import attempt, event, receiver, schedule, signature
@@ -51,8 +52,9 @@ class Sender:
     """Posts the callbacks of ``outbox`` and of ``offer`` to their receivers, from ``start`` to ``stop``.
 
     ``link`` gives the URL a recording's file is served at, by its id and format, anew for every attempt: links expire.
-    ``secrets`` and ``signing_key`` sign. ``clock`` gives unix seconds; ``first_wait`` is the seconds from a first
-    failure to the second attempt; every ``look`` seconds the outbox is asked for what another process has queued.
+    ``secrets`` and ``signing_key`` sign, ``cipher`` decrypts what is encrypted in a body. ``clock`` gives unix seconds;
+    ``first_wait`` is the seconds from a first failure to the second attempt; every ``look`` seconds the outbox is asked
+    for what another process has queued.
     ``on_result`` is told what came of every attempt: delivered, failed, dead or gone.
 
     A kill between an answer and the commit of its row sends that one event again, and for each recording one at most:
@@ -66,6 +68,7 @@ class Sender:
         secrets: Sequence[str],
         signing_key: str,
         link: Callable[[str, str], str],
+        cipher: Cipher,
         *,
         clock: Callable[[], float] = time.time,
         random: Callable[[], float] = _random.random,
@@ -78,6 +81,7 @@ class Sender:
         self._secrets = secrets
         self._signing_key = signing_key
         self._link = link
+        self._cipher = cipher
         self._clock = clock
         self._random = random
         self._on_result = on_result
@@ -170,10 +174,11 @@ class Sender:
 
     def _attempt(self, origin: Origin, callback: Callback) -> Outcome:
         try:
-            to = Receiver.of(callback.url)
+            unsealed = event.unsealed(callback.body, self._cipher)
+            to = replace(Receiver.of(callback.url), hidden=event.digits(unsealed))
         except ValueError as error:
             return Outcome(Verdict.FAILED, str(error))
-        told = event.renewed(callback.body, lambda suffix: self._link(callback.recording_id, suffix))
+        told = event.renewed(unsealed, lambda suffix: self._link(callback.recording_id, suffix))
         body = json.dumps(told).encode()
 
         def sign(url: str) -> dict[str, str]:

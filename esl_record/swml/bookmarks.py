@@ -1,4 +1,4 @@
-"""The bookmarks of live calls: a file each, from a call's first recording until it has ended."""
+"""The checkpoints of live calls: an encrypted file each, from a call's first recording until it has ended."""
 
 import logging
 import re
@@ -7,6 +7,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from esl_record.cipher import Cipher
 from esl_record.hub import off_hub
 from esl_record.recording.storage import write_whole
 from esl_record.swml.bookmark import Bookmark
@@ -19,27 +22,38 @@ KEPT = 7 * 86400.0
 MOST = 16 << 20
 """Bytes written for one call: a document that comes to a new step all the time must not wear out the disk."""
 
+SUFFIX = ".checkpoint"
+
 _CALL_ID = re.compile(r"[\w-]{1,64}\Z", re.ASCII)
 
 
 class Bookmarks:
-    """Keeps them in ``folder``, for nobody but this user: there are the variables of calls in them."""
+    """Keeps them in ``folder``, encrypted with ``cipher``: what callers pressed is among the variables of a call."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cipher: Cipher) -> None:
         self._folder = folder
+        self._cipher = cipher
         self._written: dict[str, int] = {}
         """Bytes by call, of this run."""
         self._ended: set[str] = set()
 
     def find(self) -> None:
-        """Takes on what an earlier run left, but for calls that will not come back any more."""
-        oldest = time.time() - KEPT
-        for path in self._folder.glob("*.json*"):
+        """Take on what an earlier run left, but for calls that will not come back any more.
+
+        The unencrypted checkpoints of an earlier version are removed.
+        """
+        oldest, clear = time.time() - KEPT, 0
+        for path in self._folder.glob("*"):
             with suppress(OSError):
-                if path.suffix != ".json" or path.stat().st_mtime < oldest:
+                if ".json" in path.suffixes:
                     path.unlink()
-                else:
+                    clear += 1
+                elif path.suffix == ".part" or (path.suffix == SUFFIX and path.stat().st_mtime < oldest):
+                    path.unlink()
+                elif path.suffix == SUFFIX:
                     self._written[path.stem] = 0
+        if clear:
+            log.warning("%s: removed %d unencrypted checkpoints of an earlier version", self._folder, clear)
 
     def waiting(self) -> set[str]:
         """The calls of an earlier run that have neither come back nor are known to have ended."""
@@ -56,7 +70,7 @@ class Bookmarks:
         if not _CALL_ID.match(call_id) or spent > MOST:
             return False
         try:
-            text = bookmark.model_copy(update={"at": time.time()}).model_dump_json()
+            text = self._cipher.encrypt(bookmark.model_copy(update={"at": time.time()}).model_dump_json())
             self._written[call_id] = spent + len(text)
             off_hub(partial(_write, self._path(call_id), text))
         except (OSError, ValueError) as error:
@@ -74,9 +88,10 @@ class Bookmarks:
         if call_id not in self._written:
             return None
         try:
-            return Bookmark.model_validate_json(off_hub(self._path(call_id).read_bytes))
+            token = off_hub(self._path(call_id).read_bytes).decode()
+            return Bookmark.model_validate_json(self._cipher.decrypt(token.strip()))
         except (OSError, ValueError) as error:
-            log.error("call %s: its place in its document is lost: %s", call_id, str(error).splitlines()[0])
+            log.error("call %s: its place in its document is lost: %s", call_id, _reason(error))
             return None
 
     def drop(self, call_id: str) -> None:
@@ -89,7 +104,12 @@ class Bookmarks:
             self._path(call_id).unlink(missing_ok=True)
 
     def _path(self, call_id: str) -> Path:
-        return self._folder / f"{call_id}.json"
+        return self._folder / f"{call_id}{SUFFIX}"
+
+
+def _reason(error: Exception) -> str:
+    # pydantic quotes the value it refuses, which may be what a caller pressed.
+    return "its content is not a checkpoint's" if isinstance(error, ValidationError) else str(error).splitlines()[0]
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from esl_record.cipher import Cipher
 from esl_record.hub import off_hub
 
 log = logging.getLogger(__name__)
@@ -33,13 +34,19 @@ class Copy:
 
 
 class Copies:
-    """Keeps documents in ``folder``, for nobody but this user. A file that is torn is none."""
+    """Keeps documents in ``folder``, encrypted with ``cipher``: a server may repeat in one what a caller pressed.
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    A file that is damaged is passed over; those of an earlier version, which are not encrypted, are removed.
+    """
+
+    def __init__(self, folder: Path, cipher: Cipher, clock: Callable[[], float] = time.time) -> None:
         self._folder = folder
+        self._cipher = cipher
         self._clock = clock
         self._kept: OrderedDict[str, Copy] = OrderedDict()
         self._size = 0
+        for path in folder.glob("*.json"):
+            path.unlink(missing_ok=True)
 
     def keep(self, url: str, text: str) -> None:
         """Notes that ``url`` gave ``text`` just now."""
@@ -50,14 +57,14 @@ class Copies:
             return
         self._remember(name, Copy(text, now, now))
         try:
-            off_hub(partial(_write, self._folder, name, Copy(text, now)))
+            off_hub(partial(_write, self._folder, name, self._cipher.encrypt(_json(Copy(text, now)))))
         except OSError as error:
             log.warning("%s: no copy of a document is kept there: %s", self._folder, error)
 
     def find(self, url: str) -> Copy | None:
         """What ``url`` gave last."""
         name = _name(url)
-        copy = self._kept.get(name) or off_hub(partial(_read, self._folder / name))
+        copy = self._kept.get(name) or off_hub(partial(_read, self._folder / name, self._cipher))
         if copy is not None:
             self._remember(name, copy)
         return copy
@@ -76,23 +83,27 @@ class Copies:
 
 def _name(url: str) -> str:
     # An address is no file name, and may hold a password.
-    return f"{hashlib.sha256(url.encode(errors='replace')).hexdigest()}.json"
+    return f"{hashlib.sha256(url.encode(errors='replace')).hexdigest()}.copy"
 
 
-def _read(path: Path) -> Copy | None:
+def _json(copy: Copy) -> str:
+    return json.dumps({"given": copy.given, "text": copy.text})
+
+
+def _read(path: Path, cipher: Cipher) -> Copy | None:
     try:
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(cipher.decrypt(path.read_text()))
         return Copy(str(kept["text"]), float(kept["given"]))
     except (OSError, ValueError, TypeError, LookupError):
         return None
 
 
-def _write(folder: Path, name: str, copy: Copy) -> None:
+def _write(folder: Path, name: str, token: str) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     part = folder / f"{uuid.uuid4()}.part"
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            json.dump({"given": copy.given, "text": copy.text}, file)
+            file.write(token)
         part.replace(folder / name)
     finally:
         part.unlink(missing_ok=True)

@@ -173,7 +173,10 @@ class _Run:
                 turn.at = here[0] + 1
 
     def _step(self, step: Step) -> None:
-        log.debug("%s: %s: %s", self._call.session.label, step, step.method)
+        if log.isEnabledFor(logging.DEBUG):
+            # A step within a `switch` is named by its case: what was pressed.
+            session = self._call.session
+            log.debug("%s: %s: %s", session.label, session.pressed.redact(step), step.method)
         self._steps += 1
         # A loop of steps that wait for nothing must not hold up other calls.
         gevent.sleep(0)

@@ -15,6 +15,7 @@ from urllib3.exceptions import HTTPError
 from esl_record import __version__, egress
 from esl_record.egress import AddressPolicy, AddressRefused
 from esl_record.errors import DocumentError, WebError
+from esl_record.esl.pressed import Pressed
 from esl_record.logs import one_line
 from esl_record.status.attempt import plain, target
 from esl_record.status.receiver import Receiver, credentials
@@ -72,7 +73,9 @@ class Web:
             if copy is None:
                 raise
             age = timedelta(seconds=max(0, round(time.time() - copy.given)))
-            log.warning("%s; what it gave %s ago (h:mm:ss) is run", error, age)
+            pressed = Pressed()
+            pressed.note(str(payload.get("vars", {}).get("prompt_value", "")))
+            log.warning("%s; what it gave %s ago (h:mm:ss) is run", pressed.redact(error), age)
             return read(copy.text.encode(), server.shown)
         if self._copies:
             self._copies.keep(url, text.decode())

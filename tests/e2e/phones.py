@@ -50,6 +50,8 @@ class Dialled:
     """The dialplan's next action parks the call, so that it outlives its service."""
     again: bool = False
     """The dialplan's next actions connect it again and again, so that it does."""
+    then: str = ""
+    """The document of the dialplan's next action."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ class _StandInCall:
         self._service = service
         host, port = service.address
         again = [("sleep", str(PAUSE)), ("socket", f"{host}:{port}/{dialled.document} async full")]
-        behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else []
+        then = [("socket", f"{host}:{port}/{dialled.then} async full")] if dialled.then else []
+        behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else then
         self.call = switch.call(service.address, dialled.document, caller, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
@@ -201,6 +204,11 @@ class FreeSwitchPhone:
             <extension name="url"><condition field="destination_number" expression="^url-(\\d+)-(.*)$">
               <action application="set" data="swml_url=${{sip_h_X-Document}}"/>
               <action application="socket" data="127.0.0.1:$1/$2 async full"/>
+              <action application="hangup" data="{WENT_ON}"/>
+            </condition></extension>
+            <extension name="then"><condition field="destination_number" expression="^then-(\\d+)-(.*)$">
+              <action application="socket" data="127.0.0.1:$1/$2 async full"/>
+              <action application="socket" data="127.0.0.1:$1/${{sip_h_X-Then}} async full"/>
               <action application="hangup" data="{WENT_ON}"/>
             </condition></extension>
             <extension name="parked"><condition field="destination_number" expression="^parked-(\\d+)-(.*)$">
@@ -283,9 +291,11 @@ class _FreeSwitchCall:
                 f"absolute_codec_string={CODECS[dialled.rate]}",
                 "ignore_early_media=true",
                 *([f"sip_h_X-Document='{dialled.url}'"] if dialled.url else []),
+                *([f"sip_h_X-Then={dialled.then}"] if dialled.then else []),
             ]
         )
-        context = "parked" if dialled.parked else "again" if dialled.again else "url" if dialled.url else "doc"
+        kinds = {"parked": dialled.parked, "again": dialled.again, "url": dialled.url, "then": dialled.then}
+        context = next((name for name, chosen in kinds.items() if chosen), "doc")
         target = f"sofia/internal/{context}-{service.address[1]}-{dialled.document}@127.0.0.1:{phone.sip}"
         self._switch.background(f"originate {{{variables}}}{target} &park()")
         self._script = gevent.spawn(self._act, phone.folder)

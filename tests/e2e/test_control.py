@@ -1,5 +1,6 @@
 """A live recording controlled from outside, and what of it is on disk."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from phones import Dialled, FreeSwitchPhone, Phone
 from running import RunningService
 from test_record import likeness
 
+from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, State
 from esl_record.standin import voice
 
@@ -186,3 +188,21 @@ def test_the_switch_can_play_a_recording_by_its_url(phone: Phone, own_service: R
     files = {one.control_id: soundfile.read(one.audio(path), dtype="int16")[0] for path, one in ended.recordings}
     assert len(files["heard"]) > len(files["first"])
     assert likeness(files["heard"], files["first"]) > 0.9
+
+
+def test_a_sound_that_the_switch_plays_by_itself_holds_up_no_hang_up(phone: Phone) -> None:
+    """As with `execute_on_...` and `uuid_broadcast`: what is queued for the call waits until the sound has ended."""
+    service = phone.service
+    document = service.document("locked", "answer", {"record": {**NO_LIMITS, "terminators": "#"}}, {"hangup": "busy"})
+    before = service.log.count("finished, terminator")
+    call = phone.dial(Dialled(document, digits=((4.0, "#"),)))
+    (recording,) = service.wait(lambda: live(service), "the recording")
+    with Inbound(phone.event_socket, "ClueCon") as switch:
+        headers = ("call-command: execute", "execute-app-name: playback", "event-lock: true")
+        lines = [f"sendmsg {recording['call_id']}", *headers, "execute-app-arg: tone_stream://%(60000,0,500)", "", ""]
+        switch._request("\n".join(lines).encode(), "sendmsg")
+    service.wait(lambda: service.log.count("finished, terminator") > before, "the end of the recording")
+    ended_at = time.monotonic()
+    ended = call.end()
+    assert time.monotonic() - ended_at < 1.0
+    assert (ended.variables["hangup_cause"], ended.went_on) == ("USER_BUSY", False)

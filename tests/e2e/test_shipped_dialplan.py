@@ -1,7 +1,9 @@
 """The shipped dialplan files, on a real switch: what becomes of a call whose service is not there, or dies."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ LOST = 3
 """Frames a busy machine may lose at any time: one packet lies across so many of ours."""
 
 DIALLED = """<include>
-<extension name="dialled"><condition field="destination_number" expression="^doc-\\d+-(7000)$">
+<extension name="dialled"><condition field="destination_number" expression="^doc-\\d+-(700[01])$">
   <action application="transfer" data="$1 XML default"/>
 </condition></extension>
 </include>
@@ -52,8 +54,8 @@ class Shipped:
         with Inbound(phone.event_socket, "ClueCon") as switch:
             assert "Success" in switch.api("reloadxml")
 
-    def dial(self, said: np.ndarray, hangup_after: float | None = None) -> Live:
-        return self._phone.dial(Dialled("7000", said, hangup_after=hangup_after))
+    def dial(self, said: np.ndarray, hangup_after: float | None = None, **how: Any) -> Live:
+        return self._phone.dial(Dialled(how.pop("number", "7000"), said, hangup_after=hangup_after, **how))
 
     def recorded(self, seconds: float) -> None:
         """Waits until a recording is so long."""
@@ -138,3 +140,18 @@ def test_where_the_service_stays_away_the_switch_records_in_the_end(shipped: Shi
     shipped.service.settings["event_socket"] = shipped.event_socket
     shipped.service.start()
     assert call.end().recording.end_reason is EndReason.RECOVERED
+
+
+def test_the_echo_is_recorded_and_its_key_hangs_up_at_once(shipped: Shipped) -> None:
+    """The echo runs in the call, begun by the switch itself, when the document hangs up."""
+    shipped.service.start()
+    said = voice.say(20.0)
+    call = shipped.dial(said, number="7001", digits=((4.0, "#"),))
+    shipped.service.wait(lambda: "finished, terminator" in shipped.service.log, "the end of the recording")
+    ended_at = time.monotonic()
+    ended = call.end()
+    assert time.monotonic() - ended_at < 1.0
+    assert (ended.variables["hangup_cause"], ended.went_on) == ("NORMAL_CLEARING", False)
+    party, echo = ended.samples[:, 0].astype(float), ended.samples[:, 1].astype(float)
+    assert np.abs(party).max() > 1000
+    assert np.abs(echo).max() > 1000

@@ -416,8 +416,7 @@ def test_a_variable_is_as_the_switch_has_it(line: Line, answer: str, value: str 
 
 def test_hanging_up_waits_until_the_switch_has(line: Line) -> None:
     ending = line.does(line.session.hangup, "USER_BUSY")
-    assert line.peer.command() == "sendmsg\ncall-command: hangup\nhangup-cause: USER_BUSY"
-    line.peer.reply()
+    assert line.answers("+OK\n") == "uuid_kill u1 USER_BUSY"
     gevent.idle()
     assert not ending.ready()
     line.hung_up("USER_BUSY")
@@ -429,8 +428,7 @@ def test_hanging_up_waits_until_the_switch_has(line: Line) -> None:
 def test_after_a_hang_up_the_release_sends_no_resume(line: Line, variables: list[tuple[str, str]]) -> None:
     """A resume that reaches the call before its hang-up would send it on in the dialplan."""
     line.does(lambda: (line.session.hangup(), line.session.release(variables)))
-    assert line.peer.command().startswith("sendmsg")
-    line.peer.reply()
+    assert line.answers().startswith("uuid_kill")
     line.peer.event("CHANNEL_HANGUP", Hangup_Cause="NORMAL_CLEARING")
     assert line.rest() == ["exit"]
 
@@ -438,8 +436,7 @@ def test_after_a_hang_up_the_release_sends_no_resume(line: Line, variables: list
 def test_a_hang_up_the_switch_never_tells_of_ends_all_the_same(line: Line) -> None:
     line.session.timeout = SOON
     ending = line.does(line.session.hangup)
-    line.peer.command()
-    line.peer.reply()
+    line.answers()
     assert result(ending) is None
 
 
@@ -451,10 +448,19 @@ def test_hanging_up_what_has_hung_up_says_nothing(line: Line) -> None:
 
 def test_hanging_up_ends_with_the_connection(line: Line) -> None:
     ending = line.does(line.session.hangup)
-    line.peer.command()
-    line.peer.reply()
+    line.answers()
     line.peer.close()
     assert result(ending) is None
+
+
+def test_hanging_up_what_hangs_up_by_itself_waits_for_the_news(line: Line) -> None:
+    ending = line.does(line.session.hangup)
+    line.answers("-ERR No such channel!\n")
+    gevent.idle()
+    assert not ending.ready()
+    line.hung_up("ORIGINATOR_CANCEL")
+    assert result(ending) is None
+    assert line.session.hangup_cause == "ORIGINATOR_CANCEL"
 
 
 VERBS: list[Callable[[Session], Any]] = [

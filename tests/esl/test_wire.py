@@ -367,16 +367,6 @@ def test_an_application_is_the_given_headers_or_nothing(
         assert not ("$" in sent and "{" in sent)
 
 
-@given(cause=TEXT)
-def test_a_hang_up_is_three_headers_or_nothing(cause: str) -> None:
-    try:
-        data = wire.hangup(cause)
-    except WireError:
-        assert set(cause) & set("\r\n\0")
-        return
-    assert len(lines_of(data)) == 3
-
-
 @pytest.mark.parametrize(
     ("argument", "sent"),
     [
@@ -396,7 +386,6 @@ def test_the_switch_is_given_nothing_to_expand(argument: str, sent: str) -> None
 
 def test_commands_are_as_the_switch_wants_them() -> None:
     assert wire.command("api status") == b"api status\n\n"
-    assert wire.hangup("USER_BUSY") == b"sendmsg\ncall-command: hangup\nhangup-cause: USER_BUSY\n\n"
     assert wire.execute("answer", "", "e1") == (
         b"sendmsg\ncall-command: execute\nexecute-app-name: answer\nEvent-UUID: e1\n\n"
     )

@@ -10,6 +10,7 @@ from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused
 from esl_record.esl import wire
+from esl_record.esl.pressed import Pressed
 from esl_record.esl.session import Session
 from esl_record.handlers import run as running
 from esl_record.handlers.loader import Called
@@ -46,6 +47,7 @@ class FakeSession:
         self.path = path
         self.uuid, self.label = "3f5b", "call 3f5b"
         self.answered = False
+        self.pressed = Pressed()
         self.connected = True
         self.fault: Exception | None = None
         self.hangup_cause: str | None = None

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esl_record.cipher import Cipher
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
-from esl_record.status.event import Identity, payload, renewed
+from esl_record.status.event import Identity, digits, payload, renewed, sealed, unsealed
 
 WHO = Identity("project", "space", "node")
 URL = "https://pbx.example.com/r/1?signature=a"
@@ -85,3 +86,24 @@ def test_a_new_url_stands_in_both_places_and_nothing_else_changes(state: State, 
 def test_an_event_that_is_no_recordings_has_no_url_to_renew() -> None:
     body = {"event_type": "calling.call.play", "params": {"state": "finished", "control_id": "p"}}
     assert renewed(body, lambda suffix: "http://new/") == body
+
+
+def test_what_a_party_pressed_is_sealed_and_comes_back_with_the_key_alone() -> None:
+    cipher = Cipher.with_new_key()
+    result = {"type": "digit", "params": {"digits": "4539148803436467", "terminator": "#"}}
+    body = {"event_type": "calling.call.collect", "params": {"call_id": "call-1", "result": result}}
+    kept = sealed(body, cipher)
+    assert "4539" not in json.dumps(kept)
+    assert kept["params"]["call_id"] == "call-1"
+    assert sealed(kept, cipher) == kept
+    assert unsealed(kept, cipher) == unsealed(body, cipher) == body
+    assert digits(body) == ("4539148803436467",)
+    with pytest.raises(ValueError, match="cannot be decrypted"):
+        unsealed(kept, Cipher.with_new_key())
+
+
+def test_what_nobody_pressed_is_left_as_it_is() -> None:
+    cipher = Cipher.with_new_key()
+    body = payload(recording(State.FINISHED, **ENDED), WHO, 103.5, url=URL)
+    assert sealed(body, cipher) == unsealed(body, cipher) == body
+    assert digits(body) == ()

@@ -212,3 +212,16 @@ def test_only_what_was_delivered_long_ago_is_forgotten(outbox: Outbox) -> None:
     outbox.died(ones[2], 100.0, "500")
     assert outbox.prune(150.0) == 1
     assert [one.seq for one in outbox.listed()] == [one.seq for one in ones[1:]]
+
+
+def test_events_of_one_type_are_rewritten_and_nothing_of_the_old_ones_stays_in_the_file(
+    outbox: Outbox, database: Database, tmp_path: Path
+) -> None:
+    pressed = put(outbox, event_type="calling.call.collect", digits="4539148803436467")
+    other = put(outbox, event_type="calling.call.record", text="calling.call.collect")
+    outbox.rewrite("calling.call.collect", lambda body: {**body, "digits": "x"})
+    first, second = outbox.pending()
+    assert first.body == {"event_type": "calling.call.collect", "digits": "x"}
+    assert (first.callback_id, second) == (pressed.callback_id, other)
+    database.close()
+    assert b"4539148803436467" not in (tmp_path / "catalog.sqlite").read_bytes()

@@ -15,6 +15,7 @@ from receivers import LIMIT, SECRETS, SIGNING_KEY, Answer, Endpoint, Hanging, Po
 from signalwire.core.security.webhook_validator import validate_webhook_signature
 from sqlalchemy import text
 
+from esl_record.cipher import Cipher
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import DatabaseError
@@ -63,6 +64,7 @@ class Node:
             SECRETS,
             SIGNING_KEY,
             self._link,
+            Cipher.with_new_key(),
             clock=self.clock,
             random=lambda: 0.5,
             on_result=self._note,

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from test_calls import FakeRecordings, FakeSession, no_recorder
 
+from esl_record.cipher import Cipher
 from esl_record.errors import CallGone, DocumentError
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
@@ -26,6 +27,8 @@ from esl_record.swml.runner import STEPS, go_on, run
 from esl_record.swml.site import Site
 
 NOWHERE = Site()
+
+CIPHER = Cipher.with_new_key()
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -258,12 +261,12 @@ def test_the_steps_before_count_towards_the_most_there_may_be() -> None:
 
 def test_a_bookmark_is_there_for_the_next_run_until_its_call_has_ended(tmp_path: Path) -> None:
     mark = Bookmark(texts=[], levels=[], vars={"n": 1}, control_id="r", steps=1, transfers=0)
-    first = Bookmarks(tmp_path / "calls")
+    first = Bookmarks(tmp_path / "calls", CIPHER)
     first.put("3f5b", mark)
     first.put("../evil", mark)
-    (tmp_path / "calls" / "77.json").write_text("{torn")
-    (tmp_path / "calls" / "78.json.part").write_text("{torn")
-    second = Bookmarks(tmp_path / "calls")
+    (tmp_path / "calls" / "77.checkpoint").write_text("torn")
+    (tmp_path / "calls" / ".78.checkpoint.part").write_text("torn")
+    second = Bookmarks(tmp_path / "calls", CIPHER)
     assert second.get("3f5b") is None
     second.find()
     found = second.get("3f5b")
@@ -271,19 +274,19 @@ def test_a_bookmark_is_there_for_the_next_run_until_its_call_has_ended(tmp_path:
     assert (found.vars, found.control_id) == ({"n": 1}, "r")
     assert second.get("77") is None
     second.drop("3f5b")
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["77.json"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["77.checkpoint"]
 
 
 def test_a_bookmark_of_last_week_is_taken_away(tmp_path: Path) -> None:
-    kept = Bookmarks(tmp_path)
+    kept = Bookmarks(tmp_path, CIPHER)
     kept.put("3f5b", Bookmark(texts=[], levels=[], vars={}, control_id="", steps=0, transfers=0))
-    os.utime(tmp_path / "3f5b.json", (0, 0))
+    os.utime(tmp_path / "3f5b.checkpoint", (0, 0))
     kept.find()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_document_that_never_rests_is_not_written_down_for_ever(tmp_path: Path) -> None:
-    kept = Bookmarks(tmp_path)
+    kept = Bookmarks(tmp_path, CIPHER)
     mark = Bookmark(
         texts=[Text(name="large", text="#" * SIZE_LIMIT)], levels=[], vars={}, control_id="", steps=0, transfers=0
     )
@@ -310,8 +313,54 @@ sections:
 
 
 def test_a_bookmark_that_cannot_be_written_leaves_none_that_is_passed(tmp_path: Path) -> None:
-    kept = Bookmarks(tmp_path)
+    kept = Bookmarks(tmp_path, CIPHER)
     mark = Bookmark(texts=[], levels=[], vars={}, control_id="r", steps=1, transfers=0)
     assert kept.put("3f5b", mark)
     assert not kept.put("3f5b", mark.model_copy(update={"vars": {"half": "\ud800"}}))
     assert kept.get("3f5b") is None
+
+
+PIN = Bookmark(texts=[], levels=[], vars={"prompt_value": "4111111111111111"}, control_id="r", steps=1, transfers=0)
+
+
+def test_what_a_caller_pressed_cannot_be_read_in_the_file(tmp_path: Path) -> None:
+    kept = Bookmarks(tmp_path, CIPHER)
+    assert kept.put("3f5b", PIN)
+    (path,) = tmp_path.iterdir()
+    assert b"4111" not in path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = kept.get("3f5b")
+    assert found is not None
+    assert found.vars == PIN.vars
+
+
+@pytest.mark.parametrize("wrong", ["key", "changed", "content"])
+def test_a_checkpoint_that_cannot_be_decrypted_is_lost_and_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wrong: str
+) -> None:
+    Bookmarks(tmp_path, CIPHER).put("3f5b", PIN)
+    path = tmp_path / "3f5b.checkpoint"
+    if wrong == "changed":
+        path.write_bytes(path.read_bytes()[:-20] + b"A" * 20)
+    if wrong == "content":
+        path.write_text(CIPHER.encrypt('{"texts": "4111111111111111"}'))
+    later = Bookmarks(tmp_path, Cipher.with_new_key() if wrong == "key" else CIPHER)
+    later.find()
+    assert later.get("3f5b") is None
+    (line,) = caplog.messages
+    assert line.startswith("call 3f5b: its place in its document is lost: ")
+    assert "4111" not in line
+    assert later.put("3f5b", PIN)
+    assert later.get("3f5b") is not None
+
+
+def test_checkpoints_that_an_earlier_version_did_not_encrypt_are_removed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("3f5b.json", "3f5c.json", ".3f5d.json.part"):
+        (tmp_path / name).write_text(PIN.model_dump_json())
+    kept = Bookmarks(tmp_path, CIPHER)
+    kept.find()
+    assert list(tmp_path.iterdir()) == []
+    assert kept.waiting() == set()
+    assert caplog.messages == [f"{tmp_path}: removed 3 unencrypted checkpoints of an earlier version"]

@@ -8,6 +8,7 @@ import pytest
 from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused
+from esl_record.esl.pressed import Pressed
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
 from esl_record.recording.machine import State
@@ -47,6 +48,7 @@ class FakeSession:
         if not live:
             self.over.set()
         self.data: Mapping[str, str] = data or {}
+        self.pressed = Pressed()
         self.uuid = "3f5b"
         self.label = "call 3f5b"
         self._refused = refused

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from esl_record.cipher import Cipher
 from esl_record.swml import copies as module
 from esl_record.swml.copies import LARGEST, MOST, WRITTEN, Copies, Copy
 
@@ -28,7 +29,8 @@ def clock() -> Clock:
 @pytest.fixture
 def begun(tmp_path: Path, clock: Clock) -> Callable[[], Copies]:
     """Copies as a service begun anew has them."""
-    return lambda: Copies(tmp_path / "copies", clock)
+    cipher = Cipher.with_new_key()
+    return lambda: Copies(tmp_path / "copies", cipher, clock)
 
 
 Begun = Callable[[], Copies]

@@ -29,6 +29,7 @@ from receivers import (
 from test_document import LEAST, PARSE_ERROR
 
 from esl_record import egress
+from esl_record.cipher import Cipher
 from esl_record.egress import AddressPolicy
 from esl_record.errors import DocumentError, WebError
 from esl_record.swml.copies import Copies
@@ -228,7 +229,8 @@ def test_variables_that_cannot_be_sent_are_an_error(server: Endpoint, value: obj
 @pytest.fixture
 def copies(tmp_path: Path) -> Callable[[], Copies]:
     """Copies as a service begun anew finds them."""
-    return lambda: Copies(tmp_path / "copies")
+    cipher = Cipher.with_new_key()
+    return lambda: Copies(tmp_path / "copies", cipher)
 
 
 FAILURES = [

@@ -99,7 +99,8 @@ def _played(call: Call, given: SoundParams, url: str) -> bool:
     # What is playing at the hang-up cannot be played either.
     session.raise_if_disconnected()
     if response in _UNPLAYABLE:
-        log.warning("%s: %s cannot be played: the switch says %s", session.label, shown(url), response)
+        played = session.pressed.redact(shown(url))
+        log.warning("%s: %s cannot be played: the switch says %s", session.label, played, response)
     return response not in _UNPLAYABLE
 
 

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from esl_record.errors import CallGone
 from esl_record.esl.digits import Collected, collect
 from esl_record.recording.params import DTMF_DIGITS, Seconds, number
+from esl_record.status.event import COLLECT
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method
 from esl_record.swml.methods.play import SoundParams, play, teller
@@ -56,7 +57,7 @@ def _prompt(call: Call, given: PromptParams) -> None:
     A terminator without a digit is ``no_match``. A sound the switch cannot play is passed over; it is ``failed`` if
     nothing was pressed either. A caller who hangs up gave ``no_input``.
     """
-    tell = teller(call, given, "calling.call.collect")
+    tell = teller(call, given, COLLECT)
     collected, result = Collected("", ""), "failed"
     try:
         if given.model_fields_set & SPEECH and not given.model_fields_set & DIGITS:

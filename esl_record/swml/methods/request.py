@@ -80,7 +80,7 @@ def _request(call: Call, given: RequestParams) -> None:
     try:
         answer = _answer(call, given)
     except WebError as error:
-        log.warning("%s: request: %s", call.session.label, error)
+        log.warning("%s: request: %s", call.session.label, call.session.pressed.redact(error))
     else:
         succeeded = 200 <= answer.status < 300
         call.vars.update(

@@ -1,0 +1,56 @@
+"""The speech of a recording whose call is gone: what a live recording would have heard, from its spool."""
+
+import gevent
+
+from esl_record.audio.spool import Spool
+from esl_record.recording.machine import State
+from esl_record.recording.params import Direction, RecordParams
+from esl_record.recording.recording import Recording
+from esl_record.recording.speech import Speech
+from esl_record.vad.engine import Engine, Track
+
+STRETCH = 5
+"""Seconds of audio heard at a time, in 5 to 10 ms of a core."""
+
+BREATH = 0.005
+"""Seconds the live calls have for themselves between two stretches."""
+
+LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
+"""The channels of a stereo recording that are listened to for speech."""
+
+
+def speech_in(spool: Spool, recording: Recording, samples: int) -> list[tuple[float, float]]:
+    """Return the spans of speech, in seconds, in the first ``samples`` of a recording that has none noted.
+
+    The legs, the sensitivity and the pauses are those of the live recording. Other greenlets run in between.
+
+    Raises:
+        SpoolError: the spool cannot be read.
+        ParameterError: the recording's parameters are damaged.
+        ValueError: the detector cannot hear its sample rate.
+    """
+    params, rate = RecordParams.of("record", recording.parameters), recording.sample_rate
+    legs = LEGS[params.direction] if params.stereo else (0,)
+    # An engine of its own: the ticks of the live calls' would read all of the spool at once.
+    track = Engine().join(spool, rate, legs, params.input_sensitivity, lambda: None)
+    _hold_pauses(track, recording, samples)
+    speech = Speech(rate)
+    before = -1
+    while before < track.position < samples:
+        before = track.position
+        track.catch_up(min(samples, before + STRETCH * rate))
+        if track.error is not None:
+            raise track.error
+        for _ in speech.changes(track.take_changes()):
+            pass
+        gevent.sleep(BREATH)
+    return speech.seconds(samples)
+
+
+def _hold_pauses(track: Track, recording: Recording, samples: int) -> None:
+    """Have ``track`` not hear what the switch wrote during pauses; the last one may be open."""
+    for number, pause in enumerate(recording.pauses, 1):
+        start, end = (min(round(at * recording.sample_rate), samples) for at in (pause.start, pause.end))
+        track.hold(start)
+        if number < len(recording.pauses) or recording.state is not State.PAUSED:
+            track.release(end)
