@@ -38,6 +38,7 @@ class FakeSession:
         slow: Collection[str] = (),
         refused: Collection[str] = (),
         answers: Mapping[str, Mapping[str, str]] | None = None,
+        answered: bool = True,
         **variables: str,
     ) -> None:
         self.told: list[tuple[object, ...]] = []
@@ -45,7 +46,7 @@ class FakeSession:
         self.data = {f"variable_{name}": value for name, value in variables.items()}
         self.path = path
         self.uuid, self.label = "3f5b", "call 3f5b"
-        self.answered = False
+        self.answered = answered
         self.connected = True
         self.fault: Exception | None = None
         self.hangup_cause: str | None = None
