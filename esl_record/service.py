@@ -311,9 +311,10 @@ class Service:
         if recording.state.final:
             self.finished = recording
             self.metrics.has_ended(recording)
-        if recorder.handed_over and not recording.state.final:
+        announced = self.storage.announced_path(recording).exists()
+        if recorder.handed_over and announced and not recording.state.final:
             self._recovery.leave(recording)
-        elif recorder.untold or self.storage.announced_path(recording).exists():
+        elif recorder.untold or announced:
             self._recovery.add(recording, recorder.untold)
 
     # ---- beside the calls

@@ -94,6 +94,8 @@ class Spool:
 
     def close_gap(self) -> None:
         """End an open gap now. Raises SpoolError."""
+        if self.gaps.open is None:
+            return
         size = self.size()  # ends it by itself where the file has grown
         if self.gaps.open is not None:
             self._close_gap(size - self.gaps.open)

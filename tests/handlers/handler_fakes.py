@@ -258,6 +258,9 @@ class FakeRecorder:
         self._stopped.set()
         return self._stopped
 
+    def await_answer(self) -> bool:
+        return True
+
     def record(self) -> Recording:
         if self._fails:
             raise CallGone("call 3f5b: NORMAL_CLEARING")
