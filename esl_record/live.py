@@ -9,10 +9,10 @@ from gevent.event import Event as Flag
 
 from esl_record.errors import EslRecordError
 from esl_record.esl.session import Session
+from esl_record.esl.unanswered import NeverAnsweredError
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
-from esl_record.recording.unanswered import NeverAnsweredError
 
 log = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
+from esl_record.esl.inband import InbandDtmf, detect_inband
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -261,6 +262,7 @@ class Service:
         call = Call(session, recordings, site=self._site, note=note)
         self.calls.add(live)
         try:
+            detect_inband(session, InbandDtmf(self.settings.inband_dtmf))
             left = go_on(live, self._recovery.claim(session.uuid), self._recovery.add)
             if mark is not None:
                 runner.go_on(mark, call)

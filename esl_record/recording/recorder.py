@@ -13,6 +13,7 @@ from gevent.lock import BoundedSemaphore
 from esl_record.audio import formats
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.session import Session
+from esl_record.esl.unanswered import await_answer
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
 from esl_record.recording import machine as m
@@ -22,7 +23,6 @@ from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
-from esl_record.recording.unanswered import await_answer
 from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of

@@ -1,6 +1,6 @@
-"""Recordings of a call that is not answered yet: they start at the answer.
+"""Waiting for the answer of a call.
 
-A tap opens early media by itself, and then the caller no longer hears the ringing.
+A media bug opens early media by itself, and then the caller no longer hears the ringing.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class NeverAnsweredError(CallGone):
     """The call ended before it was answered."""
 
 
-def await_answer(session: Session, wake: Flag, wanted: Callable[[], bool | None]) -> bool:
+def await_answer(session: Session, wake: Flag, wanted: Callable[[], bool | None] = lambda: True) -> bool:
     """Wait until the call is answered and ``wanted`` returns True; return False as soon as it returns False.
 
     ``wanted`` is asked whenever ``wake`` is set. A bridge whose far end answers, answers the call.
