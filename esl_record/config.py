@@ -47,6 +47,11 @@ def _items(value: object) -> object:
     return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
 
 
+def _off(value: object) -> object:
+    # YAML reads an unquoted `off` as false.
+    return "off" if value is False else value
+
+
 def _pairs(value: object) -> object:
     """``name=value, ...`` as a mapping."""
     if not isinstance(value, str):
@@ -158,6 +163,10 @@ class Settings(BaseSettings):
     )
     capacity: int = Field(2000, ge=1, description="connections at once; a call over it goes on in its dialplan")
     command_timeout: Positive = Field(5.0, description="how long the switch may take to answer a command")
+    inband_dtmf: Annotated[Literal["off", "start_dtmf", "spandsp"], BeforeValidator(_off)] = Field(
+        "off",
+        description="also detect digits as tones in the audio: start_dtmf (mod_dptools), spandsp (mod_spandsp) or off",
+    )
     stall_timeout: Positive = Field(
         10.0,
         description="how long a live call may bring no audio before its recording ends in error",

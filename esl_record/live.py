@@ -10,6 +10,7 @@ from gevent.event import Event as Flag
 
 from esl_record.errors import EslRecordError
 from esl_record.esl.channel import ReachedCall
+from esl_record.esl.unanswered import NeverAnsweredError
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
@@ -107,6 +108,9 @@ class LiveCall:
     def _run(self, recorder: Recorder) -> Recording:
         try:
             self.session.hold(True)
+            # A step that records in the foreground has answered the call, unless it was to use early media.
+            if recorder in self._greenlets and not recorder.await_answer():
+                return recorder.cancel()
             return recorder.record()
         finally:
             recorder.begun.set()
@@ -121,6 +125,8 @@ class LiveCall:
     def _run_alone(self, recorder: Recorder) -> None:
         try:
             self._run(recorder)
+        except NeverAnsweredError as error:
+            log.info("%s: no recording %s: %s", self.session.label, recorder.params.control_id, error)
         except EslRecordError as error:
             level = logging.DEBUG if recorder.handed_over else logging.ERROR
             log.log(level, "%s: no recording %s: %s", self.session.label, recorder.params.control_id, error)

@@ -22,6 +22,7 @@ from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
 from esl_record.esl.channel import ReachedCall
+from esl_record.esl.inband import InbandDtmf, detect_inband
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -273,6 +274,7 @@ class Service:
         call = Call(session, recordings, site=self._site, note=note)
         self.calls.add(live)
         try:
+            detect_inband(session, InbandDtmf(self.settings.inband_dtmf))
             left = go_on(live, self._recovery.claim(session.uuid), self._recovery.add)
             if mark is not None:
                 runner.go_on(mark, call)
@@ -328,9 +330,10 @@ class Service:
         if recording.state.final:
             self.finished = recording
             self.metrics.has_ended(recording)
-        if recorder.handed_over and not recording.state.final:
+        announced = self.storage.announced_path(recording).exists()
+        if recorder.handed_over and announced and not recording.state.final:
             self._recovery.leave(recording)
-        elif recorder.untold or self.storage.announced_path(recording).exists():
+        elif recorder.untold or announced:
             self._recovery.add(recording, recorder.untold)
 
     # ---- beside the calls

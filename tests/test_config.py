@@ -30,6 +30,7 @@ DEFAULTS: Mapping[str, object] = {
     "peers": ["127.0.0.0/8", "::1/128"],
     "capacity": 2000,
     "command_timeout": 5.0,
+    "inband_dtmf": "off",
     "stall_timeout": 10.0,
     "drain_timeout": 30.0,
     "tick": 0.1,
@@ -103,6 +104,7 @@ GOOD = {
     "stall_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "drain_timeout": Good(("0", 0.0), ("0.5", 0.5), ("60", 60.0)),
     "tick": Good(("0.001", 0.001), ("0.02", 0.02), ("1", 1.0)),
+    "inband_dtmf": Good(("start_dtmf", "start_dtmf"), ("spandsp", "spandsp"), ("off", "off")),
     "wav_samples": Good(("ulaw", "ulaw"), ("alaw", "alaw"), ("ulaw", "ulaw")),
     "mp3_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
     "mp4_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
@@ -157,6 +159,7 @@ BAD = {
     "stall_timeout": ["0", "-1", "nan", "inf", "soon"],
     "drain_timeout": ["-0.1", "nan", "inf", "soon"],
     "tick": ["0", "0.0009", "1.1", "nan", "inf", "soon"],
+    "inband_dtmf": ["on", "true", "", "rfc2833"],
     "wav_samples": ["pcm_24", "PCM_16", "", "mp3"],
     "mp3_bit_rate": ["-1", "321", "nan", "inf", "best"],
     "mp4_bit_rate": ["-1", "321", "nan", "inf", "best"],
@@ -517,3 +520,8 @@ def test_settings_do_not_change_while_the_service_runs() -> None:
     with pytest.raises(ValidationError):
         settings.capacity = 5
     assert settings.capacity == 2000
+
+
+@pytest.mark.parametrize("text", ["off", "'off'"])
+def test_off_needs_no_quotes_in_a_file(tmp_path: Path, text: str) -> None:
+    assert load({}, settings_file(tmp_path, f"inband_dtmf: {text}")).inband_dtmf == "off"

@@ -38,6 +38,9 @@ class FakeRecorder:
         self.failure: Exception | None = None
         self.handed_over = False
 
+    def await_answer(self) -> bool:
+        return True
+
     def record(self) -> Recording:
         self.ending.wait(LIMIT)
         if self.failure is not None:

@@ -136,6 +136,7 @@ class LinkedCall(ChannelCommands):
         self.data = data
         self.hangup_cause: str | None = None
         self.over = Flag()
+        self.at_answer: list[Flag] = []
         self._link = link
         self._listeners: list[Listener] = []
 
@@ -162,6 +163,10 @@ class LinkedCall(ChannelCommands):
             if "No such channel" in str(error) or "Cannot locate session" in str(error):
                 raise CallGone(f"{self.label}: {error}") from error
             raise
+
+    def raise_if_disconnected(self) -> None:
+        if not self.live:
+            raise CallGone(f"{self.label}: {self.hangup_cause or self._link.fault}")
 
     def playback(self, path: str) -> object:
         raise CommandRefused(f"{self.label}: nothing can be played to a call that is elsewhere")

@@ -59,6 +59,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.handed_back = False
         """The dialplan has the call again, or is about to; its connection was there until then."""
         self.pressed = Pressed()
+        self.at_answer: list[Flag] = []
+        """Each is set when something that starts at the answer has started; ``answer`` waits for them."""
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
@@ -165,8 +167,12 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
 
     def answer(self) -> None:
         """Answers the call if that has not been done."""
-        if not self.answered:
-            self.execute("answer", timeout=self.timeout)
+        if self.answered:
+            return
+        self.execute("answer", timeout=self.timeout)
+        # The next sound would be played within the beep of such a recording, and before its tap runs.
+        for started in self.at_answer:
+            gevent.wait([started, self._over], count=1, timeout=self.timeout)
 
     def playback(self, path: str) -> wire.Event:
         """Plays a file or stream to its end, or until ``uuid_break``."""

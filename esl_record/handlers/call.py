@@ -40,6 +40,7 @@ class HandledCall:
         self._callback: Callable[[object], object] | None = None
         self._hook: Callable[[str], object] | None = None
         self._auto_hangup = False
+        self._auto_answer = True
         self._bridged = False
         self._media = session.data.get("Answer-State") in ("answered", "early")
         self._last: Mapping[str, str] = session.data
@@ -126,6 +127,11 @@ class HandledCall:
         finally:
             self.tell_hangup()
         return otherwise
+
+    def _answer_first(self) -> None:
+        """Answer an unanswered call, unless the handler has chosen early media."""
+        if self._auto_answer and not self._session.answered:
+            self._session.answer()
 
     def _alone(self, application: str, data: str) -> None:
         """Runs an application that has the digits for itself."""

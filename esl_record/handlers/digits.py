@@ -39,6 +39,7 @@ class DigitVerbs(SoundVerbs):
         digit_timeout, abs_timeout = timeouts if len(timeouts) == 2 else (0, *timeouts)
 
         def collect() -> None:
+            self._answer_first()
             ends, due = (time.monotonic() + _seconds(timeout) for timeout in (abs_timeout, digit_timeout))
             while self._callback is not None:
                 if self._keypad.waiting:
@@ -64,9 +65,12 @@ class DigitVerbs(SoundVerbs):
         """Up to ``maxdigits`` digits, without the one of ``terminators`` that ended them."""
         first, between = _seconds(timeout or interdigit), _seconds(interdigit or timeout)
         longest = _seconds(abstimeout)
-        return self._verb(
-            lambda: self._keypad.collect(maxdigits, terminators, first=first, between=between, longest=longest)[0], ""
-        )
+
+        def collect() -> str:
+            self._answer_first()
+            return self._keypad.collect(maxdigits, terminators, first=first, between=between, longest=longest)[0]
+
+        return self._verb(collect, "")
 
     def read(
         self,
@@ -143,6 +147,7 @@ class DigitVerbs(SoundVerbs):
         return status, digits, terminator
 
     def _asked(self, most: int, prompt: str, first: float, terminators: str, between: float) -> tuple[str, str] | None:
+        self._answer_first()
         if prompt and prompt.lower() != "silence" and not self._played(prompt, lambda: bool(self._keypad.waiting)):
             return None
         return self._keypad.collect(most, terminators, first=first, between=between)

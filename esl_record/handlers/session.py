@@ -77,6 +77,8 @@ class CallSession(DigitVerbs):
         return self._done(self._session.answer)
 
     def preAnswer(self) -> int:
+        """Open early media. From then on no verb answers by itself, as after ``setAutoAnswer(False)``."""
+        self._auto_answer = False
         return self._done(lambda: self._session.execute("pre_answer"))
 
     def hangup(self, cause: str = "normal_clearing") -> None:
@@ -85,6 +87,11 @@ class CallSession(DigitVerbs):
     def setAutoHangup(self, val: bool) -> int:
         """Whether the call is hung up when the handler returns, instead of going on in the dialplan."""
         self._auto_hangup = bool(val)
+        return 0
+
+    def setAutoAnswer(self, val: bool) -> int:
+        """Whether verbs that play, read digits or record answer an unanswered call first, as they do by default."""
+        self._auto_answer = bool(val)
         return 0
 
     def setHangupHook(self, hangup_func: Callable[..., object], arg: object = None) -> None:
@@ -139,6 +146,8 @@ class CallSession(DigitVerbs):
         before = len(self._keypad.waiting)
 
         def record() -> RecordResult:
+            if not given.early_media:
+                self._answer_first()
             recording, url = self._recordings.record(given)
             # What was pressed after the terminator is for whoever asks next.
             self._keypad.drop(before, through=recording.terminator)

@@ -21,6 +21,7 @@ class SoundVerbs(HandledCall):
         name = f"{file}@@{int(starting_sample_count)}" if starting_sample_count else file
 
         def play() -> int:
+            self._answer_first()
             event = self._heard(lambda: self._session.playback(wire.clean(name)), plays=True)
             return int(event is not None and event.get("Application-Response") == PLAYED)
 
@@ -44,7 +45,7 @@ class SoundVerbs(HandledCall):
         self._sounded(lambda: self._session.execute("phrase", wire.clean(f"{phrase_name},{phrase_data}")))
 
     def sleep(self, ms: int, sync: int = 0) -> int:
-        return self._sounded(lambda: self._session.sleep(max(0, int(ms))))
+        return self._sounded(lambda: self._session.sleep(max(0, int(ms))), answers=False)
 
     def recordFile(self, file_name: str, time_limit: int = 0, silence_threshold: int = 0, silence_hits: int = 0) -> int:
         """The switch's own ``record``, into a file of the switch's; where it cannot write that, it hangs up."""
@@ -53,9 +54,14 @@ class SoundVerbs(HandledCall):
         data = f"'{wire.clean(file_name)}' {int(time_limit)} {int(silence_threshold)} {int(silence_hits)}"
         return self._sounded(lambda: self._session.execute("record", data), plays=True)
 
-    def _sounded(self, act: Callable[[], object], *, plays: bool = False) -> int:
+    def _sounded(self, act: Callable[[], object], *, plays: bool = False, answers: bool = True) -> int:
         def whole() -> int:
             act()
             return 1
 
-        return self._verb(lambda: self._heard(whole, plays=plays) or 0, 0)
+        def sound() -> int:
+            if answers:
+                self._answer_first()
+            return self._heard(whole, plays=plays) or 0
+
+        return self._verb(sound, 0)

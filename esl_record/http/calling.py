@@ -56,6 +56,7 @@ class Audio(_Strict):
     initial_timeout: Seconds = 4.0
     end_silence_timeout: Seconds = 0.5
     max_length: Seconds = 0.0
+    early_media: bool = Field(default=False, description="record a call before its answer, too")
 
 
 class Record(_Strict):

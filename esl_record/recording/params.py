@@ -83,7 +83,10 @@ Flag = Annotated[bool, BeforeValidator(_truth)]
 
 
 class RecordParams(BaseModel):
-    """Parameters of ``record`` with its defaults; times in seconds, 0 = off."""
+    """Parameters of ``record`` with its defaults; times in seconds, 0 = off.
+
+    ``early_media``: record a call that is not answered as it is, neither answering it nor waiting for the answer.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,6 +99,7 @@ class RecordParams(BaseModel):
     initial_timeout: Seconds = 4.0
     end_silence_timeout: Seconds = 5.0
     max_length: Seconds = 0.0
+    early_media: Flag = False
     status_url: HttpUrl | None = None
     control_id: str = Field(default_factory=lambda: str(uuid.uuid4()), min_length=1, max_length=256)
 

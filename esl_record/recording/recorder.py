@@ -14,6 +14,7 @@ from gevent.lock import BoundedSemaphore
 from esl_record.audio import formats
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.channel import ReachedCall
+from esl_record.esl.unanswered import await_answer
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
 from esl_record.recording import machine as m
@@ -132,6 +133,7 @@ class Recorder:
         self._machine = m.Machine(m.Limits())
         self.begun = Flag()
         """Set when the tap runs, or the recording has ended without it."""
+        self._started = Flag()
         self.handed_over = False
         self._inbox: deque[_Happening] = deque()
         self._wake = Flag()
@@ -176,6 +178,38 @@ class Recorder:
 
     # ---- the recording's way
 
+    def await_answer(self) -> bool:
+        """Wait until the call is answered; return False if the recording was stopped before. Raises CallGone."""
+        if self._left or self.params.early_media or self._session.answered or self._room.refusal:
+            return True
+        self.begun.set()
+        self._session.at_answer.append(self._started)
+        log.info("%s: recording %s starts at the answer", self._session.label, self._recording.recording_id)
+        return await_answer(self._session, self._wake, self._wanted)
+
+    def _wanted(self) -> bool | None:
+        """Carry out what was asked of a recording that has not started. Return None while it is paused.
+
+        Raises CallGone where another connection takes over the call.
+        """
+        if self.handed_over:
+            log.warning("%s: recording %s never started", self._session.label, self._recording.recording_id)
+            raise CallGone(f"{self._session.label}: another connection has the call")
+        while self._inbox:
+            happening = self._inbox.popleft()
+            if happening.event is not None:
+                self._replay(happening.event(0))
+            happening.done.set()
+        if self._machine.state is not m.State.RECORDING:
+            self._started.set()
+        return None if self._machine.state is m.State.PAUSED else not self._machine.state.final
+
+    def cancel(self) -> Recording:
+        """Complete a recording that was stopped before it started: finished, without audio."""
+        self._machine = m.Machine(m.Limits())
+        self._feed(m.Stop(0))
+        return self._finish()
+
     def record(self) -> Recording:
         """Beeps if asked to, records until something ends it, and gives the complete recording.
 
@@ -190,6 +224,7 @@ class Recorder:
             if self._left:
                 self._start_again(self._left)
             self.begun.set()
+            self._started.set()
             if failure:
                 self._feed(m.TapFailed(0, failure))
             else:

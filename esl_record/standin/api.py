@@ -20,6 +20,7 @@ _HUMAN = "git cc93a68 2026-08-21 14:10:14Z 64bit"
 _NO_CHANNEL = "-ERR No such channel!\n"
 _NO_SESSION = "-ERR Cannot locate session!\n"
 _RECORD_USAGE = "-USAGE: <uuid> [start|stop|mask|unmask] <path> [<limit>] [<recording_vars>]\n"
+_MODULES = {f"mod_{name}" for name in ("commands", "dptools", "event_socket", "sndfile", "spandsp", "tone_stream")}
 _GLOBALS = {"hostname": "standin", "local_ip_v4": "127.0.0.1", "domain": "127.0.0.1", "switchname": "standin"}
 
 
@@ -30,6 +31,7 @@ class Api:
         self._core = core
         self._calls = calls
         self._commands: dict[str, Callable[[str], str]] = {
+            "module_exists": lambda text: "true" if text in _MODULES else "false",
             "global_getvar": lambda text: _GLOBALS.get(text, ""),
             "show": lambda text: show(text, calls.values()),
             "status": self._status,

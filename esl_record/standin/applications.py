@@ -8,6 +8,7 @@ from esl_record.standin.bridge import bridge
 from esl_record.standin.channel import cause_named
 from esl_record.standin.clock import FRAME_MS
 from esl_record.standin.digits import play_and_get_digits
+from esl_record.standin.inband import Detector
 from esl_record.standin.playing import play_file, play_prompt, playback_terminator
 from esl_record.standin.prompt import speech
 from esl_record.standin.session import Application, Frames, Session
@@ -141,6 +142,15 @@ def _send_digits(session: Session, text: str) -> None:
         session.channel.set("last_dtmf_duration", str(500 * pressed))
 
 
+def _start_dtmf(session: Session, text: str) -> None:
+    if session.channel.pre_answer() and session.inband is None:
+        session.inband = Detector(session.channel.caller.rate)
+
+
+def _stop_dtmf(session: Session, text: str) -> None:
+    session.inband = None
+
+
 def _nothing(session: Session, text: str) -> None:
     """For applications whose effect nobody on the event socket can see."""
 
@@ -164,8 +174,9 @@ APPLICATIONS: dict[str, Application] = {
     "set": _at_once(_set),
     "sleep": sleep,
     "speak": speak,
-    "start_dtmf": _at_once(_nothing),
-    "stop_dtmf": _at_once(_nothing),
+    "spandsp_start_dtmf": _at_once(_start_dtmf),
+    "start_dtmf": _at_once(_start_dtmf),
+    "stop_dtmf": _at_once(_stop_dtmf),
     "stop_record_session": _at_once(lambda session, text: (session.recordings.stop(text), None)[1]),
     "unset": _at_once(lambda session, text: session.channel.set(text, None)),
 }

@@ -169,7 +169,10 @@ class Call:
             if channel.answered:
                 channel.acknowledge()
             channel.packets_in += 1
-            self.session.recordings.said(self._legs.say(answered=channel.answered))
+            said = self._legs.say(answered=channel.answered)
+            self.session.recordings.said(said)
+            if self.session.inband is not None and (digit := self.session.inband.hear(said)):
+                channel.press(digit)
         elif self._sees_late:
             self._sees_late = False
             return

@@ -14,6 +14,7 @@ from typing import TypeVar
 from esl_record.standin import cdr
 from esl_record.standin.channel import Channel, cause_named
 from esl_record.standin.clock import FRAME_MS
+from esl_record.standin.inband import Detector
 from esl_record.standin.media import Amplifier, Frame, Legs
 from esl_record.standin.recordings import Recordings
 from esl_record.standin.transfer import arrive, inline, leave
@@ -47,6 +48,7 @@ class Session:
         self._parks = False
         self.break_flag = False
         self.amplifier = Amplifier()
+        self.inband: Detector | None = None
         self._applications = applications
         self._broadcast = False
         self._stop_broadcast = False

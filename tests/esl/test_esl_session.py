@@ -150,6 +150,26 @@ def test_a_call_is_answered_once(line: Line) -> None:
     assert line.silent()
 
 
+def test_an_answer_lasts_until_what_starts_with_it_has_started(line: Line) -> None:
+    started = gevent.event.Event()
+    line.session.at_answer.append(started)
+    answering = line.does(line.session.answer)
+    _, _, uuid = line.executed()
+    line.peer.send(event("CHANNEL_ANSWER") + completion("answer", uuid))
+    gevent.sleep(0.05)
+    assert not answering.ready()
+    started.set()
+    result(answering)
+
+
+def test_an_answer_waits_for_nothing_on_a_call_that_has_gone(line: Line) -> None:
+    line.session.at_answer.append(gevent.event.Event())
+    answering = line.does(line.session.answer)
+    _, _, uuid = line.executed()
+    line.peer.send(event("CHANNEL_ANSWER") + completion("answer", uuid) + event("CHANNEL_HANGUP"))
+    result(answering)
+
+
 def test_a_call_that_others_answered_is_not_answered_again(line: Line) -> None:
     heard = gevent.event.Event()
     line.session.listen(lambda _: heard.set())

@@ -39,6 +39,7 @@ class FakeSession:
         slow: Collection[str] = (),
         refused: Collection[str] = (),
         answers: Mapping[str, Mapping[str, str]] | None = None,
+        answered: bool = True,
         **variables: str,
     ) -> None:
         self.told: list[tuple[object, ...]] = []
@@ -46,7 +47,7 @@ class FakeSession:
         self.data = {f"variable_{name}": value for name, value in variables.items()}
         self.path = path
         self.uuid, self.label = "3f5b", "call 3f5b"
-        self.answered = False
+        self.answered = answered
         self.pressed = Pressed()
         self.connected = True
         self.fault: Exception | None = None
@@ -258,6 +259,9 @@ class FakeRecorder:
     def stop(self) -> Flag:
         self._stopped.set()
         return self._stopped
+
+    def await_answer(self) -> bool:
+        return True
 
     def record(self) -> Recording:
         if self._fails:

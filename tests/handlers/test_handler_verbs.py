@@ -57,6 +57,45 @@ def test_a_verb_tells_the_switch(
     assert (getattr(session_on(fake), verb)(*arguments), fake.applications) == (answered, told)
 
 
+ANSWERING: list[tuple[str, tuple[Any, ...]]] = [
+    ("streamFile", ("/a.wav",)),
+    ("speak", ("hello",)),
+    ("say", ("12", "en", "number", "pronounced")),
+    ("sayPhrase", ("welcome",)),
+    ("recordFile", ("/a.wav",)),
+    ("collectDigits", (1,)),
+    ("getDigits", (1, "#", 1)),
+    ("read", (1, 1, "silence", 1, "#")),
+    ("playAndGetDigits", (1, 1, 1, 1, "#", "", "", "")),
+    ("record", ()),
+]
+
+
+@pytest.mark.parametrize(("verb", "arguments"), ANSWERING, ids=[verb for verb, _ in ANSWERING])
+@pytest.mark.parametrize("chosen", ["", "setAutoAnswer", "preAnswer"])
+def test_a_verb_that_plays_reads_or_records_answers_first_unless_early_media_was_chosen(
+    verb: str, arguments: tuple[Any, ...], chosen: str
+) -> None:
+    fake = FakeSession(answered=False)
+    session = session_on(fake)
+    if chosen:
+        getattr(session, chosen)(*([False] if chosen == "setAutoAnswer" else []))
+    for _ in range(2):
+        getattr(session, verb)(*arguments)
+    told = [verb for verb, *_ in fake.applications]
+    assert told.count("answer") == (0 if chosen else 1)
+    assert chosen or told[0] == "answer"
+
+
+def test_a_verb_that_only_waits_leaves_a_call_unanswered() -> None:
+    fake = FakeSession(answered=False)
+    session = session_on(fake)
+    session.sleep(10)
+    session.execute("playback", "/a.wav")
+    session.record(early_media=True)
+    assert ("answer",) not in fake.applications
+
+
 @pytest.mark.parametrize("verb", ["set_tts_params", "set_tts_parms"])
 def test_speech_has_the_engine_and_voice_that_were_set(verb: str) -> None:
     fake = FakeSession()

@@ -278,7 +278,8 @@ LEFT_OUT = {
     "waitForAnswer": "of calls the script has made itself",
 }
 
-OURS = {"record", "record_call", "stop_record_call", "recordings", "begin", "end", "fail", "tell_hangup"}
+OURS = {"record", "record_call", "stop_record_call", "recordings", "setAutoAnswer"}
+OURS |= {"begin", "end", "fail", "tell_hangup"}
 
 
 def shape(function: Callable[..., object]) -> str:

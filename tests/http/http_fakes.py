@@ -75,6 +75,9 @@ class FakeRecorder:
         self.deaf = False
         self.ended = Flag()
 
+    def await_answer(self) -> bool:
+        return True
+
     def record(self) -> Recording:
         self.ended.wait()
         return self.recording

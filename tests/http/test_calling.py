@@ -61,6 +61,7 @@ def test_what_is_not_given_has_the_default_of_the_rest_api(calling: Site) -> Non
         "initial_timeout": 4.0,
         "end_silence_timeout": 0.5,
         "max_length": 0.0,
+        "early_media": False,
         "status_url": None,
     }
 
@@ -75,6 +76,7 @@ AUDIO = {
     "initial_timeout": 0,
     "end_silence_timeout": 2.5,
     "max_length": 60,
+    "early_media": True,
 }
 
 

@@ -12,7 +12,7 @@ from esl_record.recording.machine import Limits
 from esl_record.recording.params import Direction, Format, ParameterError, RecordParams
 
 NUMBERS = ["initial_timeout", "end_silence_timeout", "max_length"]
-FLAGS = ["stereo", "beep"]
+FLAGS = ["stereo", "beep", "early_media"]
 
 
 def given_as(text: str) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "initial_timeout": 4.0,
         "end_silence_timeout": 5.0,
         "max_length": 0.0,
+        "early_media": False,
         "status_url": None,
     }
 
@@ -59,6 +60,7 @@ GOOD = [
     ("stereo: 'False'", False),
     ("beep: true", True),
     ("beep: 'TRUE'", True),
+    ("early_media: true", True),
     ("format: wav", Format.WAV),
     ("format: mp3", Format.MP3),
     ("format: mp4", Format.MP4),

@@ -60,6 +60,9 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.closed = Flag()
+        self.over = Flag()
+        self.answered = True
+        self.at_answer: list[Flag] = []
         self.tapped = Flag()
         self.hangup_cause: str | None = None
         self.fault: Exception | None = None
@@ -174,9 +177,14 @@ class FakeSession:
         for digit in digits:
             self.tell("DTMF", DTMF_Digit=digit)
 
+    def answer(self) -> None:
+        self.answered = True
+        self.tell("CHANNEL_ANSWER")
+
     def hang_up(self) -> None:
         if self.connected:
             self.hangup_cause = "NORMAL_CLEARING"
+        self.over.set()
         self.tell("CHANNEL_HANGUP", Hangup_Cause="NORMAL_CLEARING")
 
     def record_stop(self, cause: str = "success-silence", path: Path | None = None) -> None:
@@ -189,6 +197,7 @@ class FakeSession:
         """The connection ends."""
         self.fault = fault
         self.closed.set()
+        self.over.set()
 
     @property
     def steered(self) -> list[str]:

@@ -114,6 +114,13 @@ def of_record(place: str, node: Node) -> Iterator[Node]:
         yield {"const": "both"}
 
 
+def of_early_media(place: str, node: Node) -> Iterator[Node]:
+    name = {"record": "early_media", "record_call": "early_media", "prompt": "auto_answer"}.get(place)
+    if name:
+        flag = {"anyOf": [{"type": "boolean"}, REFERENCE, {"type": "string", "pattern": "(?i)^(true|false)$"}]}
+        yield {**node, "properties": {**node["properties"], name: flag}}
+
+
 def of_connect(place: str, node: Node) -> Iterator[Node]:
     name, address = {"from_name": {"type": "string"}}, {"status_url": {"type": "string"}}
     if place == "connect":

@@ -185,8 +185,8 @@ GOOD = [
     pytest.param("sleep", {"duration": 0}, [("sleep", 0)], id="sleep no time"),
     pytest.param("sleep", {"duration": 864_000_000}, [("sleep", 864_000_000)], id="sleep ten days"),
     pytest.param("answer", {"codecs": "PCMU,OPUS", "username": "u", "password": "p"}, [("answer",)], id="SIP's own"),
-    pytest.param("send_digits", {"digits": "1wW*#ABCD"}, [("send_digits", "1wW*#ABCD")], id="digits"),
-    pytest.param("send_digits", {"digits": ""}, [("send_digits", "")], id="no digits"),
+    pytest.param("send_digits", {"digits": "1wW*#ABCD"}, [("answer",), ("send_digits", "1wW*#ABCD")], id="digits"),
+    pytest.param("send_digits", {"digits": ""}, [("answer",), ("send_digits", "")], id="no digits"),
 ]
 
 

@@ -92,6 +92,13 @@ def test_what_is_asked_for_is_what_the_document_says(party: Party) -> None:
     assert party.asked == [{"most": 4, "terminators": "#A", "initial_timeout": 0.0, "digit_timeout": 2.5}]
 
 
+@pytest.mark.parametrize("flag", [False, "false"])
+def test_without_auto_answer_the_digits_are_read_in_early_media(party: Party, flag: object) -> None:
+    session = FakeSession()
+    prompted({"play": "/a.wav", "auto_answer": flag}, session)
+    assert session.verbs == [("playback", "/a.wav")]
+
+
 def test_the_sounds_are_played_as_play_does_after_the_answer(party: Party) -> None:
     session = FakeSession()
     prompted({"play": ["say:One", "silence:1"], "volume": 6, "say_voice": "kal"}, session)

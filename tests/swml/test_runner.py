@@ -223,6 +223,20 @@ def test_the_result_follows_the_state_and_the_document_goes_on(state: State, res
     assert session.verbs[0] == ("sleep", 1)
 
 
+@pytest.mark.parametrize(("params", "answers"), [("", True), (": {early_media: true}", False)])
+def test_a_call_is_answered_before_it_is_recorded_unless_early_media_is_asked_for(params: str, answers: bool) -> None:
+    session = FakeSession()
+    record, _ = recorder_of(State.FINISHED, URL)
+    running(f"- record{params}", session, record)
+    assert (("answer",) in session.verbs) is answers
+
+
+def test_neither_record_call_nor_sleep_answers_a_call() -> None:
+    session = FakeSession()
+    running("[record_call, {sleep: 1}, stop_record_call]", session)
+    assert session.verbs == [("sleep", 1), ("hangup", "NORMAL_CLEARING")]
+
+
 def test_a_recording_of_nothing_has_no_url() -> None:
     session = FakeSession()
     record, _ = recorder_of(State.NO_INPUT, "")

@@ -103,6 +103,12 @@ WIDER = (
         more.of_record,
     ),
     Wider(
+        "early media",
+        "A document may ask, or record, a caller before the answer, as `play` may play to one with `auto_answer`.",
+        "record_call: {early_media: true}",
+        more.of_early_media,
+    ),
+    Wider(
         "from_name and status_url of connect",
         "SignalWire's reference has them; its schema forgot them.",
         "connect: {to: '+15550100', from_name: Ann, status_url: 'https://example.com'}",

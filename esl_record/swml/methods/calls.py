@@ -84,8 +84,9 @@ def _sleep(call: Call, given: SleepParams) -> None:
 
 
 def _send_digits(call: Call, given: SendDigitsParams) -> None:
-    """The next step begins when the digits are out."""
+    """Answers an unanswered call; the next step begins when the digits are out."""
     try:
+        call.session.answer()
         call.session.send_digits(given.digits)
     except CommandRefused:
         call.publish(send_digits_result="failed")

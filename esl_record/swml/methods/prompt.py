@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from esl_record.errors import CallGone
 from esl_record.esl.digits import Collected, collect
-from esl_record.recording.params import DTMF_DIGITS, Seconds, number
+from esl_record.recording.params import DTMF_DIGITS, Flag, Seconds, number
 from esl_record.status.event import COLLECT
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method
@@ -36,9 +36,13 @@ def _digits(value: object) -> object:
 
 
 class PromptParams(SoundParams):
-    """Times in seconds; ``initial_timeout`` runs from the end of the sounds. This service recognises no speech: asked
-    for it besides digits it collects the digits, asked for nothing else it fails."""
+    """Times in seconds; ``initial_timeout`` runs from the end of the sounds. ``auto_answer`` as in ``play``.
 
+    This service recognises no speech: asked for it besides digits it collects the digits, asked for nothing else it
+    fails.
+    """
+
+    auto_answer: Flag = True
     play: Annotated[list[Playable], BeforeValidator(_several)]
     max_digits: Annotated[float, BeforeValidator(number), Field(ge=1, multiple_of=1, allow_inf_nan=False)] = 1.0
     terminators: Annotated[str, BeforeValidator(_digits)] = ""
@@ -85,7 +89,8 @@ def _prompt(call: Call, given: PromptParams) -> None:
 
 
 def _collected(call: Call, given: PromptParams) -> tuple[Collected, str]:
-    call.session.answer()
+    if given.auto_answer:
+        call.session.answer()
     played: list[bool] = []
     collected = collect(
         call.session,

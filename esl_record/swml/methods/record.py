@@ -33,7 +33,8 @@ def _record(call: Call, given: RecordParams) -> None:
     Raises CallGone after a recording the caller ended by hanging up, DocumentError where not a sample could be
     recorded of a call that lives.
     """
-    call.session.answer()
+    if not given.early_media:
+        call.session.answer()
     _recorded(call, *call.recordings.record(given))
 
 
