@@ -168,12 +168,13 @@ class Recorder:
         """Ends the recording. The flag is set when that is done, as with ``pause`` and ``resume``."""
         return self._post(m.Stop)
 
-    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP) -> Flag:
+    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP, by: m.PauseCause = m.PauseCause.API) -> Flag:
         """From when the flag is set, no audio of the call reaches the disk."""
-        return self._post(lambda at: m.Pause(at, behavior))
+        since = self._clock()
+        return self._post(lambda at: m.Pause(at, behavior, by, since))
 
-    def resume(self) -> Flag:
-        return self._post(m.Resume)
+    def resume(self, by: m.PauseCause = m.PauseCause.API) -> Flag:
+        return self._post(lambda at: m.Resume(at, by))
 
     def hand_over(self) -> None:
         """Has ``record`` raise CallGone and leave the recording as it is, for another to go on with."""
@@ -274,11 +275,12 @@ class Recorder:
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
-            self._replay(m.Pause(start, pause.behavior))
+            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
+            self._replay(m.Pause(start, pause.behavior, began_by, pause.since or self._clock()))
             track.hold(start)
             if number < len(left.pauses) or left.state is not m.State.PAUSED:
                 self._rehear(track, end)
-                self._replay(m.Resume(end))
+                self._replay(m.Resume(end, ended_by))
                 track.release(end)
         self._rehear(track, self._size())
         track.past = False
@@ -385,7 +387,17 @@ class Recorder:
     def _pauses(self) -> list[PauseTime]:
         rate = self._recording.sample_rate
         spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
-        return [PauseTime(start=span.start / rate, end=span.end / rate, behavior=span.behavior) for span in spans]
+        return [
+            PauseTime(
+                start=span.start / rate,
+                end=span.end / rate,
+                behavior=span.behavior,
+                began_by=span.began_by,
+                ended_by=span.ended_by,
+                since=span.since,
+            )
+            for span in spans
+        ]
 
     def _silences(self) -> dict[str, object]:
         """Return the holds and the gaps of the recording so far."""

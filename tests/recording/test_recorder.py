@@ -26,7 +26,7 @@ from esl_record.errors import CallGone, CommandRefused, CommandTimeout, Database
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
 from esl_record.recording.encoding import Encodings
-from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recorder import BEEP, Recorder, summary, tap_variables
 from esl_record.recording.recording import Party, Recording
@@ -740,6 +740,23 @@ def test_an_end_while_paused_ends_the_pause(
     assert recording.state is State.FINISHED
     assert [(pause.start, pause.end) for pause in recording.pauses] == [(0.5, recording.duration)]
     assert not running.samples().any()
+
+
+def test_the_metadata_says_who_paused_when_and_who_resumed(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    for began_by, ended_by in ((PauseCause.API, PauseCause.DIGITS), (PauseCause.HANDLER, PauseCause.END)):
+        running.hear(0.5)
+        assert running.recorder.pause(PauseBehavior.SKIP, began_by).wait(LIMIT)
+        (announced,) = running.storage.spool_dir.glob("*.json")
+        assert Recording.model_validate_json(announced.read_bytes()).pauses[-1].ended_by is None
+        if ended_by is not PauseCause.END:
+            assert running.recorder.resume(ended_by).wait(LIMIT)
+    running.recorder.stop()
+    filed = Recording.model_validate_json(running.storage.document_path(running.result()).read_bytes())
+    assert [(pause.began_by, pause.ended_by, pause.since) for pause in filed.pauses] == [
+        (PauseCause.API, PauseCause.DIGITS, START),
+        (PauseCause.HANDLER, PauseCause.END, START),
+    ]
 
 
 @pytest.mark.parametrize("verb", ["pause", "mask"])
