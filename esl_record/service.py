@@ -238,7 +238,7 @@ class Service:
             destination=session.data.get("Caller-Destination-Number", ""),
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
-        live = LiveCall(session, party, self._recorder, self._ended)
+        live = LiveCall(session, party, self._recorder, self._ended, self.settings.pause_sequences)
         before = self.calls.get(session.uuid)
         if before is not None and before.session.lost:
             before.hand_over(_LAST_RECORDINGS)
