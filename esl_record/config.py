@@ -182,6 +182,9 @@ class Settings(BaseSettings):
         PauseBehavior.SILENCE,
         description="what a recording has where pause_digits paused it: silence, or nothing (skip)",
     )
+    pause_limit: Lasting = Field(
+        0.0, description="how long a recording may be paused before it resumes by itself; 0 = as long as it takes"
+    )
     wav_samples: Literal["pcm_16", "ulaw", "alaw"] = Field(
         "pcm_16", description="a wav's samples: pcm_16, or ulaw or alaw in half the bytes"
     )

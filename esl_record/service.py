@@ -304,6 +304,7 @@ class Service:
             self._room,
             left=left,
             stall_timeout=self.settings.stall_timeout,
+            pause_limit=self.settings.pause_limit,
         )
 
     def _ended(self, recorder: Recorder) -> None:

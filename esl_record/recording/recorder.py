@@ -18,6 +18,7 @@ from esl_record.hub import off_hub
 from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import Direction, RecordParams
+from esl_record.recording.pause_limit import PauseLimit
 from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
@@ -97,7 +98,7 @@ class Recorder:
     DatabaseError where that could not be written down. ``stall_timeout`` is in seconds of wall time, the one thing
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
     whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
-    where ``room`` has some.
+    where ``room`` has some. ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Recorder:
         *,
         left: Recording | None = None,
         stall_timeout: float = 10.0,
+        pause_limit: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.params = params
@@ -128,6 +130,7 @@ class Recorder:
         self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._pause_limit = PauseLimit(pause_limit, clock)
         self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
         self._path = storage.spool_path(self._recording.recording_id)
         self._spool = storage.spool(self._recording)
@@ -320,7 +323,7 @@ class Recorder:
         self._grown = (0, time.monotonic())
         while not self._machine.state.final:
             self.track.deadline = self._machine.deadline()
-            self._wake.wait(ASK_AFTER)
+            self._wake.wait(min(ASK_AFTER, self._pause_limit.left(self._machine.pausing)))
             self._wake.clear()
             if self.handed_over:
                 raise CallGone(f"{self._session.label}: another connection has the call")
@@ -329,6 +332,9 @@ class Recorder:
                 happening = self._inbox.popleft()
                 self._handle(happening, self.track)
                 happening.done.set()
+            if self._pause_limit.left(self._machine.pausing) <= 0:
+                log.info("%s: recording %s resumes: pause_limit", self._session.label, self._recording.recording_id)
+                self._feed(m.Resume(self._size(), m.PauseCause.LIMIT))
             if not self._machine.state.final:
                 self._guard(self.track)
 
