@@ -25,6 +25,9 @@ RESUMES = ((14.0, "*"), (14.5, "6"))
 LIMIT = 11.0
 """Seconds of call after which ``pause_limit`` resumes what PAUSES has paused."""
 
+PROMPT = 0.3
+"""Seconds of wall time within which a pause takes effect, on a busy machine."""
+
 HANDLER = f"""
 def handler(session, args):
     session.answer()
@@ -120,12 +123,13 @@ def test_what_is_said_while_masked_is_nowhere_on_disk(
     assert level(samples[: round(pause.start * RATE)], OPEN) > 2000
     assert level(samples[round(pause.end * RATE) :], OPEN) > 2000
     between = samples[round(pause.start * RATE) : round(pause.end * RATE)]
+    # The pause is noted on disk and the switch is told between the request and its effect.
+    late = round(PROMPT * speed * RATE)
     if behavior == "silence":
         assert len(between) > (SECRET_TO - SECRET_FROM) * RATE
-        # What was on its way when the mask was set belongs to the time before it.
-        assert not between[RATE // 10 :].any()
+        assert not between[late:].any()
     else:
-        assert len(between) < RATE
+        assert len(between) <= late
         assert masked.duration < open_one.duration - (SECRET_TO - SECRET_FROM)
     service.wait(taker.finished, "the callbacks")
     told = [post.json["params"] for post in taker.taken]
