@@ -254,11 +254,11 @@ class Session(Connection, OutboundSession):  # type: ignore[misc]  # greenswitch
         self._ask("uuid_record", f"stop {path}")
 
     def pause_tap(self, path: str, *, mask: bool) -> None:
-        """Stops the spool growing, or with ``mask`` lets it grow with silence."""
-        self._call_api("uuid_record", f"{'mask' if mask else 'pause'} {path}")
+        """Stops the spool growing, or with ``mask`` lets it grow with silence; in a call sent elsewhere, too."""
+        self._ask("uuid_record", f"{'mask' if mask else 'pause'} {path}")
 
     def resume_tap(self, path: str, *, mask: bool) -> None:
-        self._call_api("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
+        self._ask("uuid_record", f"{'unmask' if mask else 'resume'} {path}")
 
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.

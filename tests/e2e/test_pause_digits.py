@@ -25,6 +25,9 @@ RESUMES = ((14.0, "*"), (14.5, "6"))
 LIMIT = 11.0
 """Seconds of call after which ``pause_limit`` resumes what PAUSES has paused."""
 
+KEY_TONES = (770.0, 852.0, 941.0, 1209.0, 1336.0, 1477.0)
+"""Hertz of the tones of *, 5 and 6."""
+
 PROMPT = 0.3
 """Seconds of wall time within which a pause takes effect, on a busy machine."""
 
@@ -120,6 +123,8 @@ def test_what_is_said_while_masked_is_nowhere_on_disk(
     assert level(watched.samples("open"), SECRET) > 2000
     for kept in (samples, watched.samples("masked")):
         assert level(kept, SECRET) < 20
+        for hertz in KEY_TONES:
+            assert level(kept, hertz) < 200
     assert level(samples[: round(pause.start * RATE)], OPEN) > 2000
     assert level(samples[round(pause.end * RATE) :], OPEN) > 2000
     between = samples[round(pause.start * RATE) : round(pause.end * RATE)]
