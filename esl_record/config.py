@@ -22,6 +22,9 @@ from esl_record import yamltree
 from esl_record.audio.facts import Quality
 from esl_record.errors import ConfigError
 from esl_record.recording.identity import given, identity, scrubbed
+from esl_record.recording.machine import PauseBehavior
+from esl_record.recording.params import DTMF_DIGITS
+from esl_record.recording.pause_digits import LONGEST, PauseDigits
 
 PREFIX = "ESL_RECORD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -107,6 +110,12 @@ def webhook_secret(value: str) -> str:
     raise ValueError(f"whsec_ and at least {SECRET_BYTES} bytes as base64 are wanted")
 
 
+def _dtmf(value: str) -> str:
+    if len(value) > LONGEST or not set(value.upper()) <= DTMF_DIGITS:
+        raise ValueError(f"up to {LONGEST} digits 0-9 A-D * # are allowed, such as *5 (in YAML with quotes)")
+    return value.upper()
+
+
 def check_spool(folder: Path) -> None:
     """Raises ConfigError if the switch cannot be given ``folder``: it splits what uuid_record is given at spaces, and
     takes commas, quotes and braces for its own."""
@@ -122,6 +131,7 @@ Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, B
 Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
 _KEY = (AfterValidator(given), Field(repr=False, validate_default=False))
 EncryptionKeys = Annotated[list[Annotated[str, AfterValidator(identity)]], NoDecode, BeforeValidator(_items), *_KEY]
+Sequence = Annotated[str, AfterValidator(_dtmf)]
 KeyCommand = Annotated[str, *_KEY]
 Lasting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -173,6 +183,17 @@ class Settings(BaseSettings):
     )
     drain_timeout: Lasting = Field(30.0, description="how long live calls get to end by themselves after SIGTERM")
     tick: float = Field(0.1, ge=0.001, le=1.0, description="how often new audio is looked at")
+    pause_digits: Sequence = Field(
+        "", description="digits that pause every recording of their call, such as *5; without it none do"
+    )
+    resume_digits: Sequence = Field("", description="digits that resume them, such as *6; without it none do")
+    pause_behavior: PauseBehavior = Field(
+        PauseBehavior.SILENCE,
+        description="what a recording has where pause_digits paused it: silence, or nothing (skip)",
+    )
+    pause_limit: Lasting = Field(
+        0.0, description="how long a recording may be paused before it resumes by itself; 0 = as long as it takes"
+    )
     wav_samples: Literal["pcm_16", "ulaw", "alaw"] = Field(
         "pcm_16", description="a wav's samples: pcm_16, or ulaw or alaw in half the bytes"
     )
@@ -232,6 +253,16 @@ class Settings(BaseSettings):
     def quality(self) -> Quality:
         """How recordings are encoded."""
         return Quality(self.wav_samples, self.mp3_bit_rate, self.mp4_bit_rate)
+
+    @property
+    def pause_sequences(self) -> PauseDigits:
+        """Which digits pause and resume recordings. Raises ValueError where they are ambiguous."""
+        return PauseDigits(self.pause_digits, self.resume_digits, self.pause_behavior)
+
+    @model_validator(mode="after")
+    def _unambiguous_digits(self) -> Self:
+        self.pause_sequences  # noqa: B018  # it raises
+        return self
 
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:

@@ -9,9 +9,12 @@ import gevent
 from gevent.event import Event as Flag
 
 from esl_record.errors import EslRecordError
+from esl_record.esl import wire
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.unanswered import NeverAnsweredError
+from esl_record.recording.machine import PauseCause
 from esl_record.recording.params import ParameterError, RecordParams
+from esl_record.recording.pause_digits import PauseCommand, PauseDigits, PauseMatcher
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 
@@ -29,11 +32,17 @@ class MakeRecorder(Protocol):
 class LiveCall:
     """One call. Recordings of it run side by side, each under a ``control_id`` of its own.
 
-    ``on_end`` is given the recorder of each when it is done, however that came about.
+    ``on_end`` is given the recorder of each when it is done, however that came about. ``pause_digits`` pause and resume
+    all of them.
     """
 
     def __init__(
-        self, session: ReachedCall, party: Party, make_recorder: MakeRecorder, on_end: Callable[[Recorder], None]
+        self,
+        session: ReachedCall,
+        party: Party,
+        make_recorder: MakeRecorder,
+        on_end: Callable[[Recorder], None],
+        pause_digits: PauseDigits | None = None,
     ) -> None:
         self.session = session
         self.party = party
@@ -49,6 +58,31 @@ class LiveCall:
         self._make_recorder = make_recorder
         self._on_end = on_end
         self._greenlets: dict[Recorder, gevent.Greenlet] = {}
+        self._pause_digits = pause_digits or PauseDigits()
+        self._matchers: dict[str, PauseMatcher] = {}
+        """By leg."""
+        if self._pause_digits.enabled:
+            session.listen(self._on_event)
+
+    def digit_pressed(self, digit: str, leg: str = "") -> None:
+        """Take a digit that somebody on the call has pressed; the pause digits pause and resume its recordings.
+
+        Args:
+            digit: One DTMF digit.
+            leg: Id of the leg it came from, empty for the recorded one. The digits of two legs make no sequence.
+        """
+        matcher = self._matchers.setdefault(leg, PauseMatcher(self._pause_digits))
+        command = matcher.press(digit)
+        if command is None:
+            return
+        # A digit that ends a recording does not pause it as well.
+        recorders = [one for one in self.recorders.values() if leg or digit.upper() not in one.params.terminators]
+        for recorder in recorders:
+            if command is PauseCommand.PAUSE:
+                recorder.pause(self._pause_digits.behavior, PauseCause.DIGITS)
+            else:
+                recorder.resume(PauseCause.DIGITS)
+        log.info("%s: %s digits pressed, recordings: %d", self.session.label, command, len(recorders))
 
     def record(self, params: RecordParams) -> Recording:
         """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
@@ -121,6 +155,10 @@ class LiveCall:
                 self._none.set()
                 if not self.stays:
                     self.session.hold(False)
+
+    def _on_event(self, event: wire.Event) -> None:
+        if event.name == "DTMF":
+            self.digit_pressed(event.get("DTMF-Digit"))
 
     def _run_alone(self, recorder: Recorder) -> None:
         try:

@@ -246,7 +246,7 @@ class Service:
             destination=session.data.get("Caller-Destination-Number", ""),
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
-        live = LiveCall(session, party, self._recorder, self._ended)
+        live = LiveCall(session, party, self._recorder, self._ended, self.settings.pause_sequences)
         others = self.calls.all(session.uuid)
         for other in others:
             if other.session.lost:
@@ -323,6 +323,7 @@ class Service:
             left=left,
             foreground=foreground,
             stall_timeout=self.settings.stall_timeout,
+            pause_limit=self.settings.pause_limit,
         )
 
     def _ended(self, recorder: Recorder) -> None:

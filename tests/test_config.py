@@ -34,6 +34,10 @@ DEFAULTS: Mapping[str, object] = {
     "stall_timeout": 10.0,
     "drain_timeout": 30.0,
     "tick": 0.1,
+    "pause_digits": "",
+    "resume_digits": "",
+    "pause_behavior": "silence",
+    "pause_limit": 0.0,
     "wav_samples": "pcm_16",
     "mp3_bit_rate": 0.0,
     "mp4_bit_rate": 0.0,
@@ -105,6 +109,10 @@ GOOD = {
     "drain_timeout": Good(("0", 0.0), ("0.5", 0.5), ("60", 60.0)),
     "tick": Good(("0.001", 0.001), ("0.02", 0.02), ("1", 1.0)),
     "inband_dtmf": Good(("start_dtmf", "start_dtmf"), ("spandsp", "spandsp"), ("off", "off")),
+    "pause_digits": Good(("'*5'", "*5"), ("a#1", "A#1"), ("0" * 16, "0" * 16)),
+    "resume_digits": Good(("'6'", "6"), ("*6", "*6"), ("1234567890ABCD*#", "1234567890ABCD*#")),
+    "pause_behavior": Good(("skip", "skip"), ("silence", "silence"), ("skip", "skip")),
+    "pause_limit": Good(("0", 0.0), ("0.5", 0.5), ("300", 300.0)),
     "wav_samples": Good(("ulaw", "ulaw"), ("alaw", "alaw"), ("ulaw", "ulaw")),
     "mp3_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
     "mp4_bit_rate": Good(("24", 24.0), ("0", 0.0), ("320", 320.0)),
@@ -160,6 +168,10 @@ BAD = {
     "drain_timeout": ["-0.1", "nan", "inf", "soon"],
     "tick": ["0", "0.0009", "1.1", "nan", "inf", "soon"],
     "inband_dtmf": ["on", "true", "", "rfc2833"],
+    "pause_digits": ["*5w", "star", "* 5", "0" * 17, "\u0665"],
+    "resume_digits": ["*6w", "E", "* 6", "*" * 17, "\u0666"],
+    "pause_behavior": ["mute", "Silence", ""],
+    "pause_limit": ["-0.1", "nan", "inf", "soon"],
     "wav_samples": ["pcm_24", "PCM_16", "", "mp3"],
     "mp3_bit_rate": ["-1", "321", "nan", "inf", "best"],
     "mp4_bit_rate": ["-1", "321", "nan", "inf", "best"],
@@ -410,6 +422,15 @@ def test_a_value_of_the_wrong_type_in_the_file_is_refused(tmp_path: Path, name: 
 
 
 # ---- what is wrong
+
+
+@pytest.mark.parametrize("pair", [("*5", "*5"), ("*5", "*"), ("A", "a1")])
+def test_pause_and_resume_digits_that_contain_each_other_are_refused(pair: tuple[str, str]) -> None:
+    pause, resume = (digits.upper() for digits in pair)
+    assert refusal({"pause_digits": pair[0], "resume_digits": pair[1]}) == (
+        f"settings: pause_digits = {pause!r} and resume_digits = {resume!r}: neither may contain the other, "
+        "such as *5 and *6"
+    )
 
 
 @pytest.mark.parametrize("given", ["project_id", "api_token"])

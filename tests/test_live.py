@@ -1,6 +1,7 @@
 """Live calls: recordings of one call side by side, each under its own control id."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import gevent
@@ -8,10 +9,13 @@ import pytest
 from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone
+from esl_record.esl.channel import ReachedCall
 from esl_record.esl.session import Session
+from esl_record.esl.wire import Event
 from esl_record.live import LiveCall, LiveCalls
-from esl_record.recording.machine import State
+from esl_record.recording.machine import PauseBehavior, PauseCause, State
 from esl_record.recording.params import ParameterError, RecordParams
+from esl_record.recording.pause_digits import PauseDigits
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
 
@@ -23,6 +27,16 @@ class FakeSession:
         self.uuid = uuid
         self.label = f"call {uuid}"
         self.held: list[bool] = []
+        self.listeners: list[Callable[[Event], None]] = []
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+    def press(self, digits: str) -> None:
+        for digit in digits:
+            for listener in self.listeners:
+                listener(Event({"Event-Name": "DTMF", "DTMF-Digit": digit}))
 
     def hold(self, held: bool) -> None:
         self.held.append(held)
@@ -37,6 +51,13 @@ class FakeRecorder:
         self.begun = Flag()
         self.failure: Exception | None = None
         self.handed_over = False
+        self.orders: list[tuple[object, ...]] = []
+
+    def pause(self, *how: object) -> None:
+        self.orders.append(("pause", *how))
+
+    def resume(self, *how: object) -> None:
+        self.orders.append(("resume", *how))
 
     def await_answer(self) -> bool:
         return True
@@ -58,7 +79,7 @@ class FakeRecorder:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, pause_digits: PauseDigits | None = None) -> None:
         self.ended: list[str] = []
         self.made: dict[str, FakeRecorder] = {}
         self.left: dict[str, Recording | None] = {}
@@ -68,10 +89,11 @@ class Bench:
             Party(call_id="call-1"),
             self._make,
             lambda one: self.ended.append(one.params.control_id),
+            pause_digits,
         )
 
     def _make(
-        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+        self, session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
     ) -> Recorder:
         self.left[params.control_id] = left
         assert (session, party) == (self.call.session, self.call.party)
@@ -124,6 +146,58 @@ def test_what_an_earlier_run_left_goes_on_as_it_was_asked_for() -> None:
     assert list(bench.call.background) == ["a"]
     bench.call.end(LIMIT)
     assert bench.ended == ["a"]
+
+
+PAUSED = ("pause", PauseBehavior.SKIP, PauseCause.DIGITS)
+RESUMED = ("resume", PauseCause.DIGITS)
+
+
+def test_pause_digits_pause_and_resume_every_recording_of_the_call() -> None:
+    bench = Bench(PauseDigits("*5", "*6", PauseBehavior.SKIP))
+    bench.call.start(named("a"))
+    foreground = gevent.spawn(bench.call.record, named("b"))
+    gevent.idle()
+    bench.session.press("1*5")
+    assert [bench.made[name].orders for name in "ab"] == [[PAUSED], [PAUSED]]
+    bench.call.start(named("c"))
+    bench.session.press("*6")
+    assert [bench.made[name].orders for name in "abc"] == [[PAUSED, RESUMED], [PAUSED, RESUMED], [RESUMED]]
+    bench.call.end(LIMIT)
+    foreground.join(LIMIT)
+
+
+def test_the_digits_of_each_leg_are_a_sequence_of_their_own() -> None:
+    bench = Bench(PauseDigits("*5", "*6", PauseBehavior.SKIP))
+    bench.call.start(named("a"))
+    for digit, leg in (("*", "agent"), ("5", ""), ("1", "")):
+        bench.call.digit_pressed(digit, leg)
+    assert bench.made["a"].orders == []
+    bench.call.digit_pressed("5", "agent")
+    assert bench.made["a"].orders == [PAUSED]
+    bench.session.press("*6")
+    assert bench.made["a"].orders == [PAUSED, RESUMED]
+    bench.call.end(LIMIT)
+
+
+def test_a_digit_that_ends_a_recording_does_not_pause_it() -> None:
+    bench = Bench(PauseDigits("*5", "*6", PauseBehavior.SKIP))
+    for control_id, terminators in (("a", "5"), ("b", "#")):
+        bench.call.start(named(control_id, terminators=terminators))
+    bench.session.press("*5")
+    assert (bench.made["a"].orders, bench.made["b"].orders) == ([], [PAUSED])
+    for digit in "*5":
+        bench.call.digit_pressed(digit, "agent")
+    assert (bench.made["a"].orders, bench.made["b"].orders) == ([PAUSED], [PAUSED, PAUSED])
+    bench.call.end(LIMIT)
+
+
+def test_without_pause_digits_nobody_listens() -> None:
+    bench = Bench()
+    bench.call.start(named("a"))
+    assert bench.session.listeners == []
+    bench.call.digit_pressed("5")
+    assert bench.made["a"].orders == []
+    bench.call.end(LIMIT)
 
 
 def test_a_control_id_is_taken_until_its_recording_has_ended() -> None:

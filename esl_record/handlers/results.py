@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from esl_record.recording.machine import PauseBehavior
+from esl_record.recording.params import ParameterError
+
 
 @dataclass(frozen=True, slots=True)
 class RecordResult:
@@ -42,12 +45,16 @@ class BackgroundRecording:
         look: Callable[[], RecordResult],
         running: Callable[[], bool],
         stop: Callable[[], None],
+        pause: Callable[[PauseBehavior], None],
+        resume: Callable[[], None],
         wait: Callable[[float | None], None],
     ) -> None:
         self.control_id = control_id
         self._look = look
         self._running = running
         self._stop = stop
+        self._pause = pause
+        self._resume = resume
         self._wait = wait
 
     @property
@@ -64,6 +71,29 @@ class BackgroundRecording:
     def running(self) -> bool:
         """Whether it is not complete yet."""
         return self._running()
+
+    def pause(self, behavior: str = "skip") -> RecordResult:
+        """Pause it, and return it once the switch writes no more of the call; ask the result for ``paused``.
+
+        Args:
+            behavior: ``skip`` leaves the paused time out of the recording, ``silence`` keeps it as silence.
+
+        Returns:
+            The recording: ``state`` is ``paused``, ``error`` where the switch refused, and another where it had ended.
+            A recording that is paused already stays as it is.
+
+        Raises:
+            ParameterError: ``behavior`` is neither.
+        """
+        if behavior not in list(PauseBehavior):
+            raise ParameterError(f"pause: behavior = {str(behavior)[:80]!r}: skip or silence is allowed")
+        self._pause(PauseBehavior(behavior))
+        return self.result
+
+    def resume(self) -> RecordResult:
+        """Resume it, whoever paused it, and return it once the switch writes again."""
+        self._resume()
+        return self.result
 
     def stop(self) -> RecordResult:
         """Ends it and gives it complete."""

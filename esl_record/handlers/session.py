@@ -13,6 +13,7 @@ from esl_record.esl import wire
 from esl_record.esl.session import Session
 from esl_record.handlers.digits import DigitVerbs
 from esl_record.handlers.results import BackgroundRecording, RecordResult
+from esl_record.recording.machine import PauseBehavior
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
@@ -175,11 +176,21 @@ class CallSession(DigitVerbs):
                 self._recordings.wait(recorder, timeout)
                 self.tell_hangup()
 
+        def pause(behavior: PauseBehavior) -> None:
+            if recorder is not None:
+                self._done(lambda: self._recordings.pause(recorder, behavior))
+
+        def resume() -> None:
+            if recorder is not None:
+                self._done(lambda: self._recordings.resume(recorder))
+
         return BackgroundRecording(
             given.control_id,
             look=look,
             running=lambda: recorder is not None and self._recordings.running(recorder),
             stop=lambda: recorder.stop() if recorder is not None else None,
+            pause=pause,
+            resume=resume,
             wait=wait,
         )
 

@@ -37,6 +37,17 @@ class PauseBehavior(StrEnum):
     SILENCE = "silence"
 
 
+class PauseCause(StrEnum):
+    """What began or ended a pause."""
+
+    API = "api"
+    HANDLER = "handler"
+    DIGITS = "digits"
+    LIMIT = "limit"
+    END = "end"
+    """The recording ended while it was paused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What ends a recording by itself, in samples; 0 = off. ``terminators`` are DTMF digits."""
@@ -75,13 +86,18 @@ class Digit:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """``since`` is the Unix time of the request; it is passed on to the span and decides nothing here."""
+
     at: int
     behavior: PauseBehavior = PauseBehavior.SKIP
+    by: PauseCause = PauseCause.API
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
     at: int
+    by: PauseCause = PauseCause.API
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +169,14 @@ Action = PauseTap | ResumeTap | End
 
 @dataclass(frozen=True, slots=True)
 class PauseSpan:
+    """``ended_by`` is None while the pause lasts."""
+
     start: int
     end: int
     behavior: PauseBehavior
+    began_by: PauseCause = PauseCause.API
+    ended_by: PauseCause | None = None
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +252,11 @@ class Machine:
                 return replace(self, speaking=False, silent_since=max(since, 0)), ()
             case Digit(digit=digit) if digit in self.limits.terminators:
                 return self._ended(End(self.at, State.FINISHED, EndReason.TERMINATOR, terminator=digit))
-            case Pause(behavior=behavior) if self.state is State.RECORDING:
-                pause = PauseSpan(self.at, self.at, behavior)
+            case Pause(behavior=behavior, by=by, since=since) if self.state is State.RECORDING:
+                pause = PauseSpan(self.at, self.at, behavior, by, since=since)
                 return replace(self, state=State.PAUSED, _pause=pause), (PauseTap(behavior),)
-            case Resume() if self._pause is not None:
-                resumed = replace(self._unpaused(self.at), state=State.RECORDING)
+            case Resume(by=by) if self._pause is not None:
+                resumed = replace(self._unpaused(self.at, by), state=State.RECORDING)
                 return resumed, (ResumeTap(self._pause.behavior),)
             case Hold() if self.on_hold is None:
                 return replace(self, on_hold=self.at), ()
@@ -253,15 +274,16 @@ class Machine:
         return self, ()
 
     def _ended(self, end: End) -> tuple["Machine", tuple[Action, ...]]:
-        return replace(self._unpaused(end.at)._unheld(end.at), state=end.state, at=end.at, end=end), (end,)
+        ended = self._unpaused(end.at, PauseCause.END)._unheld(end.at)
+        return replace(ended, state=end.state, at=end.at, end=end), (end,)
 
     def _unheld(self, at: int) -> "Machine":
         if self.on_hold is None:
             return self
         return replace(self, holds=(*self.holds, HoldSpan(self.on_hold, max(at, self.on_hold))), on_hold=None)
 
-    def _unpaused(self, at: int) -> "Machine":
+    def _unpaused(self, at: int, by: PauseCause) -> "Machine":
         if self._pause is None:
             return self
-        span = replace(self._pause, end=at)
+        span = replace(self._pause, end=at, ended_by=by)
         return replace(self, held=self.held + span.end - span.start, pauses=(*self.pauses, span), _pause=None)

@@ -20,6 +20,7 @@ from esl_record.hub import off_hub
 from esl_record.recording import machine as m
 from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import RecordParams
+from esl_record.recording.pause_limit import PauseLimit
 from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
 from esl_record.recording.rehearing import LEGS
 from esl_record.recording.room import Room
@@ -84,6 +85,7 @@ class Recorder:
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
     whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
     where ``room`` has some. One in the ``foreground`` ends when the call leaves for another part of the dialplan.
+    ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Recorder:
         left: Recording | None = None,
         foreground: bool = False,
         stall_timeout: float = 10.0,
+        pause_limit: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.params = params
@@ -115,6 +118,7 @@ class Recorder:
         self._untold: deque[tuple[Recording, m.PauseBehavior | None]] = deque()
         self._clock = clock
         self._stall_timeout = stall_timeout
+        self._pause_limit = PauseLimit(pause_limit, clock)
         self._recording = left or Recording.begun(storage.new_id(), party, params, clock())
         self._foreground = foreground
         self._path = storage.spool_path(self._recording.recording_id)
@@ -164,12 +168,13 @@ class Recorder:
         """Ends the recording. The flag is set when that is done, as with ``pause`` and ``resume``."""
         return self._post(m.Stop)
 
-    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP) -> Flag:
+    def pause(self, behavior: m.PauseBehavior = m.PauseBehavior.SKIP, by: m.PauseCause = m.PauseCause.API) -> Flag:
         """From when the flag is set, no audio of the call reaches the disk."""
-        return self._post(lambda at: m.Pause(at, behavior))
+        since = self._clock()
+        return self._post(lambda at: m.Pause(at, behavior, by, since))
 
-    def resume(self) -> Flag:
-        return self._post(m.Resume)
+    def resume(self, by: m.PauseCause = m.PauseCause.API) -> Flag:
+        return self._post(lambda at: m.Resume(at, by))
 
     def hand_over(self) -> None:
         """Has ``record`` raise CallGone and leave the recording as it is, for another to go on with."""
@@ -313,11 +318,12 @@ class Recorder:
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
-            self._replay(m.Pause(start, pause.behavior))
+            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
+            self._replay(m.Pause(start, pause.behavior, began_by, pause.since or self._clock()))
             track.hold(start)
             if number < len(left.pauses) or left.state is not m.State.PAUSED:
                 self._rehear(track, end)
-                self._replay(m.Resume(end))
+                self._replay(m.Resume(end, ended_by))
                 track.release(end)
         self._rehear(track, self._size())
         track.past = False
@@ -358,7 +364,7 @@ class Recorder:
         self._growth.restart(0, time.monotonic())
         while not self._machine.state.final:
             self.track.deadline = self._machine.deadline()
-            self._wake.wait(ASK_AFTER)
+            self._wake.wait(min(ASK_AFTER, self._pause_limit.left(self._machine.pausing)))
             self._wake.clear()
             if self.handed_over:
                 raise CallGone(f"{self._session.label}: another connection has the call")
@@ -367,6 +373,9 @@ class Recorder:
                 happening = self._inbox.popleft()
                 self._handle(happening, self.track)
                 happening.done.set()
+            if self._pause_limit.left(self._machine.pausing) <= 0:
+                log.info("%s: recording %s resumes: pause_limit", self._session.label, self._recording.recording_id)
+                self._feed(m.Resume(self._size(), m.PauseCause.LIMIT))
             if not self._machine.state.final:
                 self._guard(self.track)
 
@@ -468,7 +477,17 @@ class Recorder:
     def _pauses(self) -> list[PauseTime]:
         rate = self._recording.sample_rate
         spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
-        return [PauseTime(start=span.start / rate, end=span.end / rate, behavior=span.behavior) for span in spans]
+        return [
+            PauseTime(
+                start=span.start / rate,
+                end=span.end / rate,
+                behavior=span.behavior,
+                began_by=span.began_by,
+                ended_by=span.ended_by,
+                since=span.since,
+            )
+            for span in spans
+        ]
 
     def _guard(self, track: Track) -> None:
         """Look after a tap that has fallen silent, or writes what it was not asked for."""

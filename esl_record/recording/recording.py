@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from esl_record.audio.timeline import Segment, Span, Timeline
-from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
 from esl_record.recording.params import Direction, Format, RecordParams
 
 
@@ -24,13 +24,20 @@ class Party(BaseModel):
 
 
 class PauseTime(BaseModel):
-    """A pause, in seconds of the recording."""
+    """A pause, in seconds of the recording.
+
+    ``ended_by`` is None while it lasts, and both causes are None in files of versions that did not note them.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     start: float
     end: float
     behavior: PauseBehavior
+    began_by: PauseCause | None = None
+    ended_by: PauseCause | None = None
+    since: float | None = None
+    """Unix time at which the pause was requested."""
 
 
 class HoldTime(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from esl_record.errors import CallGone, DatabaseError
 from esl_record.live import LiveCall
-from esl_record.recording.machine import State
+from esl_record.recording.machine import PauseBehavior, PauseCause, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Recording
@@ -83,6 +83,14 @@ class CallRecordings:
         background = self._live.background
         recorder = next(reversed(background.values()), None) if control_id is None else background.get(control_id)
         return recorder is not None and recorder.stop().wait(self._patience)
+
+    def pause(self, recorder: Recorder, behavior: PauseBehavior) -> None:
+        """Pause a recording, and wait until the switch has done so."""
+        recorder.pause(behavior, PauseCause.HANDLER).wait(self._patience)
+
+    def resume(self, recorder: Recorder) -> None:
+        """Resume a recording, and wait until the switch has done so."""
+        recorder.resume(PauseCause.HANDLER).wait(self._patience)
 
     def _left(self, recorder: Recorder | None, control_id: str) -> Recording | None:
         """What an earlier run began: that of ``recorder``, which goes on with it, else what has become of it."""

@@ -642,11 +642,23 @@ def test_a_call_that_was_sent_elsewhere_is_let_go_without_a_word_until_it_is_ove
     assert line.rest() == ["exit"]
 
 
-def test_a_tap_ends_in_a_call_that_was_sent_elsewhere_too(line: Line) -> None:
+@pytest.mark.parametrize(
+    ("verb", "sent"),
+    [
+        (lambda session: session.stop_tap("/x.raw"), "stop"),
+        (lambda session: session.pause_tap("/x.raw", mask=True), "mask"),
+        (lambda session: session.pause_tap("/x.raw", mask=False), "pause"),
+        (lambda session: session.resume_tap("/x.raw", mask=False), "resume"),
+    ],
+)
+def test_a_tap_obeys_in_a_call_that_was_sent_elsewhere_too(
+    line: Line, verb: Callable[[Session], None], sent: str
+) -> None:
+    """It writes on, and a pause that did not reach it would record what was to be kept out."""
     sent_elsewhere(line)
-    stopping = line.does(line.session.stop_tap, "/x.raw")
-    assert line.answers() == "uuid_record u1 stop /x.raw"
-    result(stopping)
+    obeying = line.does(verb, line.session)
+    assert line.answers() == f"uuid_record u1 {sent} /x.raw"
+    result(obeying)
 
 
 def test_a_call_it_has_transferred_is_not_resumed(line: Line) -> None:

@@ -10,13 +10,14 @@ from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused
 from esl_record.esl import wire
+from esl_record.esl.channel import ReachedCall
 from esl_record.esl.pressed import Pressed
 from esl_record.esl.session import Session
 from esl_record.handlers import run as running
 from esl_record.handlers.loader import Called
 from esl_record.handlers.session import CallSession
 from esl_record.live import LiveCall
-from esl_record.recording.machine import EndReason, State
+from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recorder import Recorder
 from esl_record.recording.recording import Party, Recording
@@ -253,8 +254,26 @@ class FakeRecorder:
         self.begun = Flag()
         self.position = 1.5
         self.recording = Recording.begun("8d1c", Party(call_id="3f5b"), params, 1.7e9)
+        self.orders: list[tuple[object, ...]] = []
+        self.deaf = False
+        """Whether no order is ever carried out."""
         self._fails = fails
         self._stopped = Flag()
+
+    def pause(self, behavior: PauseBehavior, by: PauseCause) -> Flag:
+        return self._become(State.PAUSED, behavior, by)
+
+    def resume(self, by: PauseCause) -> Flag:
+        return self._become(State.RECORDING, by)
+
+    def _become(self, state: State, *order: object) -> Flag:
+        self.orders.append(order)
+        done = Flag()
+        if not self.deaf:
+            if not self.recording.state.final:
+                self.recording = self.recording.model_copy(update={"state": state})
+            done.set()
+        return done
 
     def stop(self) -> Flag:
         self._stopped.set()
@@ -274,12 +293,19 @@ class FakeRecorder:
         return self.recording
 
 
-def background(fake: FakeSession, *, fails: bool = False) -> CallSession:
+def background(
+    fake: FakeSession, *, fails: bool = False, patience: float = 1.0, made: list[FakeRecorder] | None = None
+) -> CallSession:
+    """A session whose background recordings are fakes, which are added to ``made``."""
+
     def recorder(
-        session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+        session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
     ) -> Recorder:
-        return cast(Recorder, FakeRecorder(params, fails=fails))
+        one = FakeRecorder(params, fails=fails)
+        if made is not None:
+            made.append(one)
+        return cast(Recorder, one)
 
     live = LiveCall(cast(Session, fake), Party(call_id="3f5b"), recorder, lambda _: None)
-    recordings = CallRecordings(live, lambda id_, suffix: f"http://x/{id_}.{suffix}", lambda: False, patience=1.0)
+    recordings = CallRecordings(live, lambda id_, suffix: f"http://x/{id_}.{suffix}", lambda: False, patience=patience)
     return session_on(fake, recordings)

@@ -7,7 +7,17 @@ from typing import Any
 
 import gevent
 import pytest
-from handler_fakes import PATIENCE, PLAYED, FakeRecordings, FakeSession, background, meanwhile, ran, session_on
+from handler_fakes import (
+    PATIENCE,
+    PLAYED,
+    FakeRecorder,
+    FakeRecordings,
+    FakeSession,
+    background,
+    meanwhile,
+    ran,
+    session_on,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +25,9 @@ from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireErro
 from esl_record.esl import wire
 from esl_record.handlers import DTMF, RecordResult
 from esl_record.handlers import call as handled
+from esl_record.handlers.call import AFTERLIFE
 from esl_record.handlers.session import CallSession
+from esl_record.recording.machine import PauseBehavior, PauseCause
 from esl_record.recording.params import ParameterError, RecordParams
 
 TOLD: list[tuple[str, tuple[Any, ...], object, list[tuple[object, ...]]]] = [
@@ -738,6 +750,53 @@ def test_a_background_recording_is_stopped_by_its_id_or_as_the_last() -> None:
     assert (first.wait(0.1).state, second.wait(1).state) == ("recording", "finished")
     assert (session.stop_record_call("other"), session.stop_record_call("first")) == (False, True)
     assert first.wait(1).succeeded
+
+
+def test_a_background_recording_is_paused_and_resumed() -> None:
+    made: list[FakeRecorder] = []
+    recording = background(FakeSession(), made=made).record_call()
+    assert recording.resume().state == "recording"
+    assert (recording.pause("silence").state, recording.result.state) == ("paused", "paused")
+    assert recording.resume().state == "recording"
+    assert recording.pause().state == "paused"
+    assert recording.stop().state == "finished"
+    assert (recording.pause().state, recording.resume().state) == ("finished", "finished")
+    assert made[0].orders[:4] == [
+        (PauseCause.HANDLER,),
+        (PauseBehavior.SILENCE, PauseCause.HANDLER),
+        (PauseCause.HANDLER,),
+        (PauseBehavior.SKIP, PauseCause.HANDLER),
+    ]
+
+
+@pytest.mark.parametrize("behavior", ["mute", "", "Skip", None, 1])
+def test_a_pause_that_is_neither_skip_nor_silence_is_an_error(behavior: Any) -> None:
+    made: list[FakeRecorder] = []
+    recording = background(FakeSession(), made=made).record_call()
+    with pytest.raises(ParameterError, match=r"pause: behavior = .*: skip or silence is allowed"):
+        recording.pause(behavior)
+    assert made[0].orders == []
+
+
+def test_a_pause_the_switch_does_not_make_in_time_is_not_waited_for() -> None:
+    made: list[FakeRecorder] = []
+    recording = background(FakeSession(), made=made, patience=0.01).record_call()
+    made[0].deaf = True
+    with gevent.Timeout(PATIENCE):
+        assert recording.pause().state == "recording"
+
+
+def test_a_recording_of_a_call_that_has_gone_is_neither_paused_nor_resumed() -> None:
+    fake, made = FakeSession(), list[FakeRecorder]()
+    session = background(fake, made=made)
+    recording = session.record_call()
+    fake.caller_hangs_up()
+    assert (recording.pause().state, recording.resume().state) == ("recording", "recording")
+    assert made[0].orders == []
+    for _ in range(AFTERLIFE - 2):
+        recording.pause()
+    with pytest.raises(CallGone):
+        recording.pause()
 
 
 def test_a_background_recording_that_cannot_begin_is_an_error() -> None:

@@ -14,6 +14,7 @@ from gevent import socket
 from gevent.event import Event as Flag
 
 from esl_record.database import Database
+from esl_record.esl.channel import ReachedCall
 from esl_record.esl.session import Session
 from esl_record.http.app import Parts, build
 from esl_record.http.links import Links
@@ -190,7 +191,7 @@ class Site:
         return call
 
     def _recorder(
-        self, session: Session, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
+        self, session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
     ) -> Recorder:
         recorder = FakeRecorder(self.storage.new_id(), party, params)
         self.recorders[params.control_id] = recorder

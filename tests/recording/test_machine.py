@@ -18,6 +18,7 @@ from esl_record.recording.machine import (
     Machine,
     Pause,
     PauseBehavior,
+    PauseCause,
     PauseTap,
     Resume,
     ResumeTap,
@@ -154,6 +155,20 @@ def test_pausing_twice_and_resuming_unpaused_do_nothing() -> None:
     paused, _ = run(USUAL, Pause(10))
     assert paused.step(Pause(20))[1] == ()
     assert run(USUAL, Resume(10))[1] == []
+
+
+def test_a_pause_notes_who_began_it_when_and_who_ended_it() -> None:
+    paused, _ = run(USUAL, Pause(s(1), PauseBehavior.SKIP, PauseCause.DIGITS, since=1.7e9))
+    assert paused.pausing is not None
+    assert (paused.pausing.began_by, paused.pausing.ended_by, paused.pausing.since) == (PauseCause.DIGITS, None, 1.7e9)
+    for event, ended_by in [
+        (Resume(s(1), PauseCause.LIMIT), PauseCause.LIMIT),
+        (Resume(s(1)), PauseCause.API),
+        (HangUp(s(1)), PauseCause.END),
+        (Stop(s(1)), PauseCause.END),
+    ]:
+        (span,) = paused.step(event)[0].pauses
+        assert (span.began_by, span.ended_by, span.since) == (PauseCause.DIGITS, ended_by, 1.7e9)
 
 
 def test_of_two_limits_due_at_once_the_one_about_speech_is_told() -> None:

@@ -26,7 +26,7 @@ from esl_record.errors import CallGone, CommandRefused, CommandTimeout, Database
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
 from esl_record.recording.encoding import Encodings
-from esl_record.recording.machine import EndReason, PauseBehavior, State
+from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recorder import BEEP, Recorder, summary
 from esl_record.recording.recording import Party, Recording
@@ -214,6 +214,7 @@ class Bench:
         folder: Path,
         *,
         stall_timeout: float = 10.0,
+        pause_limit: float = 0.0,
         left: "Bench | None" = None,
         foreground: bool = False,
         prepared: Callable[[FakeSession], None] = lambda session: None,
@@ -235,6 +236,8 @@ class Bench:
         self.told: list[tuple[Recording, PauseBehavior | None]] = []
         """What has been told, in order."""
         self.untellable: Exception | None = None
+        self.later = 0.0
+        """Seconds by which the time of day is later than START."""
         self.recorder = Recorder(
             cast(Session, self.session),
             self.engine,
@@ -247,7 +250,8 @@ class Bench:
             left=Recording.model_validate_json(announced[0].read_bytes()) if left else None,
             foreground=foreground,
             stall_timeout=stall_timeout,
-            clock=lambda: START,
+            pause_limit=pause_limit,
+            clock=lambda: START + self.later,
         )
         self._greenlet: gevent.Greenlet | None = None
 
@@ -769,6 +773,77 @@ def test_an_end_while_paused_ends_the_pause(
     assert recording.state is State.FINISHED
     assert [(pause.start, pause.end) for pause in recording.pauses] == [(0.5, recording.duration)]
     assert not running.samples().any()
+
+
+def test_the_metadata_says_who_paused_when_and_who_resumed(bench: Make) -> None:
+    running = bench(**NO_LIMITS).begin()
+    for began_by, ended_by in ((PauseCause.API, PauseCause.DIGITS), (PauseCause.HANDLER, PauseCause.END)):
+        running.hear(0.5)
+        assert running.recorder.pause(PauseBehavior.SKIP, began_by).wait(LIMIT)
+        (announced,) = running.storage.spool_dir.glob("*.json")
+        assert Recording.model_validate_json(announced.read_bytes()).pauses[-1].ended_by is None
+        if ended_by is not PauseCause.END:
+            assert running.recorder.resume(ended_by).wait(LIMIT)
+    running.recorder.stop()
+    filed = Recording.model_validate_json(running.storage.document_path(running.result()).read_bytes())
+    assert [(pause.began_by, pause.ended_by, pause.since) for pause in filed.pauses] == [
+        (PauseCause.API, PauseCause.DIGITS, START),
+        (PauseCause.HANDLER, PauseCause.END, START),
+    ]
+
+
+def resumed(bench: Bench) -> None:
+    """Wait until the recording, which is paused, has resumed."""
+    with gevent.Timeout(LIMIT):
+        while bench.recorder.recording.state is State.PAUSED:
+            gevent.sleep(0.005)
+
+
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+def test_a_pause_that_is_too_long_is_resumed(
+    bench: Make, behavior: PauseBehavior, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = bench(pause_limit=0.05, **NO_LIMITS).begin()
+    running.hear(said(1.0))
+    with caplog.at_level(logging.INFO):
+        assert running.recorder.pause(behavior).wait(LIMIT)
+        resumed(running)
+    running.hear(said(1.0))
+    running.recorder.stop()
+    recording = running.result()
+    assert [(pause.start, pause.ended_by) for pause in recording.pauses] == [(1.0, PauseCause.LIMIT)]
+    assert running.states == [State.RECORDING, State.PAUSED, State.RECORDING, State.FINISHED]
+    assert f"call c1: recording {recording.recording_id} resumes: pause_limit" in caplog.messages
+    assert running.samples()[RATE:].any()
+
+
+def test_a_pause_within_the_limit_is_left_to_whoever_resumes_it(bench: Make) -> None:
+    running = bench(pause_limit=LIMIT, **NO_LIMITS).begin()
+    for _ in range(2):
+        assert running.recorder.pause().wait(LIMIT)
+        running.hear(0.5)
+        assert running.recorder.recording.state is State.PAUSED
+        assert running.recorder.resume(PauseCause.DIGITS).wait(LIMIT)
+    running.recorder.stop()
+    assert [pause.ended_by for pause in running.result().pauses] == [PauseCause.DIGITS] * 2
+
+
+def test_each_pause_is_limited(bench: Make) -> None:
+    running = bench(pause_limit=0.03, **NO_LIMITS).begin()
+    for _ in range(3):
+        assert running.recorder.pause().wait(LIMIT)
+        resumed(running)
+    running.recorder.stop()
+    assert [pause.ended_by for pause in running.result().pauses] == [PauseCause.LIMIT] * 3
+
+
+def test_a_resume_by_the_limit_that_the_switch_refuses_is_an_error(bench: Make) -> None:
+    running = bench(pause_limit=0.03, **NO_LIMITS).begin()
+    running.hear(1.0)
+    running.session.failures["resume"] = CommandRefused("-ERR Cannot resume")
+    assert running.recorder.pause().wait(LIMIT)
+    assert how(running.result()) == (State.ERROR, EndReason.ERROR)
+    assert running.result().duration == 1.0
 
 
 @pytest.mark.parametrize("verb", ["pause", "mask"])
@@ -1681,6 +1756,40 @@ def test_the_tap_does_what_was_noted_last(bench: Make, paused: bool, behavior: P
     assert how(second.result()) == (State.FINISHED, EndReason.STOP)
     assert second.result().duration == (1.0 if paused and not mask else 2.0)
     assert second.samples()[RATE:].any() == (not paused)
+
+
+@pytest.mark.parametrize("behavior", list(PauseBehavior))
+def test_a_pause_whose_limit_passed_without_a_service_is_resumed_at_once(bench: Make, behavior: PauseBehavior) -> None:
+    first = bench(pause_limit=60.0, **NO_LIMITS).begin()
+    first.hear(said(1.0))
+    assert first.recorder.pause(behavior, PauseCause.DIGITS).wait(LIMIT)
+    first.die()
+    second = bench(left=first, pause_limit=60.0, **NO_LIMITS)
+    second.later = 61.0
+    second.begin()
+    assert second.recorder.begun.wait(LIMIT)
+    resumed(second)
+    second.hear(said(1.0))
+    second.recorder.stop()
+    (pause,) = second.result().pauses
+    assert (pause.start, pause.end, pause.since) == (1.0, 1.0, START)
+    assert (pause.began_by, pause.ended_by) == (PauseCause.DIGITS, PauseCause.LIMIT)
+    assert second.states == [State.PAUSED, State.RECORDING, State.FINISHED]
+    assert second.samples()[RATE:].any()
+
+
+def test_a_pause_has_what_is_left_of_its_limit_after_a_restart(bench: Make) -> None:
+    first = bench(pause_limit=60.0, **NO_LIMITS).begin()
+    assert first.recorder.pause().wait(LIMIT)
+    first.die()
+    second = bench(left=first, pause_limit=60.0, **NO_LIMITS)
+    second.later = 60.0 - 0.2
+    second.begin()
+    assert second.recorder.begun.wait(LIMIT)
+    assert second.recorder.recording.state is State.PAUSED
+    resumed(second)
+    second.recorder.stop()
+    assert [pause.ended_by for pause in second.result().pauses] == [PauseCause.LIMIT]
 
 
 def test_what_came_after_a_pause_is_not_heard_before_it(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
