@@ -196,7 +196,10 @@ class Api:
             if self._core.faults.refuse_record is not None:
                 return self._core.faults.refuse_record.rstrip("\n") + "\n"
             variables = brackets(unquote(more[1]))[0] if len(more) > 1 else {}
-            done = recordings.start(path, integer(more[0]) if more else 0, variables)
+            try:
+                done = recordings.start(path, integer(more[0]) if more else 0, variables)
+            except NotImplementedError as error:
+                return f"-ERR {error}\n"
             return "+OK Success\n" if done else "-ERR Cannot record session!\n"
         if action == "stop":
             return "+OK Success\n" if recordings.stop(path) else "-ERR Cannot stop record session!\n"

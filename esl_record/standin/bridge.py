@@ -140,7 +140,7 @@ def _ringback(session: Session, dialled: DialString) -> Iterator[Frame] | None:
     if not name or not is_true(dialled.variables.get("instant_ringback")) or not channel.pre_answer():
         return None
     names = name.removeprefix("file_string://").split("!") if name.startswith("file_string://") else [name]
-    prompts = [prompt for one in names if (prompt := open_prompt(one, channel.caller.rate)) is not None]
+    prompts = [prompt for one in names if (prompt := open_prompt(one, channel.codec.rate)) is not None]
     size = session.legs.samples
     frames = [prompt.frame(at, size) for prompt in prompts for at in range(-(-len(prompt.samples) // size))]
     return cycle(frame for frame in frames if frame is not None) if frames else None
@@ -221,7 +221,7 @@ def _talk(session: Session, tried: Sequence[_Leg], other: _Leg) -> Frames[None]:
     channel.answer()
     _connect(session, tried, other.profile(session))
     limit, limited = other.limit()
-    prompt = open_prompt(other.party.sound, channel.caller.rate) if other.party.sound else None
+    prompt = open_prompt(other.party.sound, channel.codec.rate) if other.party.sound else None
     silence = np.zeros(session.legs.samples, np.int16)
     left, at = "", 0
     while session.ready and channel.bridged:

@@ -57,6 +57,10 @@ class Call:
         )
         self.channel.on_down = self._tell
         self._digits = sorted((frames(at), digit) for at, digit in caller.digits)
+        self._holds = sorted(
+            (frames(min(at, 1e9)), on) for span in caller.holds for at, on in zip(span, (True, False), strict=True)
+        )
+        self._codecs = sorted((frames(at), rate) for at, rate in caller.codecs)
         self._hangup_frame = None if caller.hangup_after is None else frames(caller.hangup_after)
         self._patience = frames(caller.gives_up_after)
         self._placed = core.clock.frame
@@ -116,6 +120,20 @@ class Call:
     def press(self, digit: str) -> None:
         self.channel.press(digit)
 
+    def hold(self) -> None:
+        """The party holds the call."""
+        self.channel.hold()
+
+    def unhold(self) -> None:
+        """The party takes the call back that it holds."""
+        self.channel.unhold()
+
+    def change_codec(self, rate: int) -> None:
+        """The party changes to the codec of ``rate`` samples a second."""
+        self.channel.change_codec(rate)
+        self._legs.change_rate(rate)
+        self.session.recordings.change_rate(self._legs.samples)
+
     def hang_up(self, cause: str = "NORMAL_CLEARING") -> None:
         """The party hangs up, with the next frame."""
         self._goodbye = cause
@@ -168,8 +186,10 @@ class Call:
         if channel.hangup_cause is None and channel.has_media:
             if channel.answered:
                 channel.acknowledge()
-            channel.packets_in += 1
-            self.session.recordings.said(self._legs.say(answered=channel.answered))
+            said = self._legs.say(answered=channel.answered, received=not channel.held)
+            if not channel.held:
+                channel.packets_in += 1
+                self.session.recordings.said(said)
         elif self._sees_late:
             self._sees_late = False
             return
@@ -180,8 +200,12 @@ class Call:
             self.finished.set()
 
     def _party(self) -> None:
-        """Press the digits and hang up when it is time to."""
+        """Press the digits, hold, change the codec and hang up when it is time to."""
         now = self._legs.frames
+        while self._holds and self.channel.answered and self._holds[0][0] <= now:
+            (self.hold if self._holds.pop(0)[1] else self.unhold)()
+        while self._codecs and self.channel.answered and self._codecs[0][0] <= now:
+            self.change_codec(self._codecs.pop(0)[1])
         while self._digits and self.channel.answered and self._digits[0][0] <= now:
             self.channel.press(self._digits.pop(0)[1])
         if self.channel.answered:

@@ -25,6 +25,8 @@ HAPPENINGS = {
     ],
     "bridge": [(3.95, "press 9"), (4.52, "hang up")],
     "header_encoding": [(4.00, "kill")],
+    "hold": [(1.92, "hold"), (3.67, "unhold"), (4.91, "hold"), (6.66, "unhold")],
+    "codec": [(1.96, "codec 16000")],
     "transfer": [(1.00, "uuid_transfer {uuid} 'sleep:300,set:a=b,hangup:USER_BUSY' inline")],
 }  # fmt: skip
 
@@ -36,7 +38,7 @@ ACK = frozenset(
 
 # Values that differ from one host, second or RTP stream to the next. The headers themselves must be there, in place.
 VOLATILE = re.compile(
-    r"Core-UUID|FreeSWITCH-.*|Event-Date-.*|Event-Sequence|Content-Length|.*-Time|variable_.*(stamp|epoch|duration|sec)"
+    r"Core-UUID|FreeSWITCH-.*|Event-Date-.*|Event-Sequence|Content-Length|.*-(Time|Last-Hold|Hold-Accum)|variable_.*(stamp|epoch|duration|sec)"
     r"|variable_(session_id|switch_[rm]_sdp|rtp_(local_sdp_str|use_ssrc|audio_.*)|(remote|local)_media_port)"
     r"|variable_record_(file_size|samples|seconds|ms)"
 )
@@ -118,6 +120,12 @@ class Replay:
             self.call.press(what[6:])
         elif what == "hang up":
             self.call.hang_up()
+        elif what == "hold":
+            self.call.hold()
+        elif what == "unhold":
+            self.call.unhold()
+        elif what.startswith("codec "):
+            self.call.change_codec(int(what[6:]))
         elif what == "kill":
             self.switch.api(f"uuid_kill {self.call.uuid} MANAGER_REQUEST")
         elif what.startswith("uuid_"):
