@@ -12,6 +12,7 @@ from gevent.event import Event as Flag
 from numpy.typing import NDArray
 
 from esl_record.standin.applications import APPLICATIONS
+from esl_record.standin.bridge import hold_by_far_end
 from esl_record.standin.caller import Caller
 from esl_record.standin.channel import Channel
 from esl_record.standin.clock import FRAMES_PER_SECOND, frames
@@ -133,6 +134,10 @@ class Call:
         self.channel.change_codec(rate)
         self._legs.change_rate(rate)
         self.session.recordings.change_rate(self._legs.samples)
+
+    def hold_by_far_end(self, *, on: bool) -> None:
+        """The far end of a bridge holds the call, or takes it back."""
+        hold_by_far_end(self.session, on=on)
 
     def hang_up(self, cause: str = "NORMAL_CLEARING") -> None:
         """The party hangs up, with the next frame."""

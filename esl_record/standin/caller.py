@@ -42,7 +42,7 @@ class Caller:
     ``holds`` are ``(from, until)`` in seconds after answer: the party holds the call by a re-INVITE and says nothing
     that is received meanwhile; ``inf`` is to its end. ``codecs`` are ``(seconds after answer, rate)``: the party
     changes to the codec of that rate by a re-INVITE. With ``channels`` 2 the call itself is stereo, as Opus can be,
-    with the same on both.
+    with the same on both. In its ``gaps``, ``(from, until)`` as well, the party sends no packets.
     """
 
     audio: NDArray[np.int16]
@@ -54,6 +54,7 @@ class Caller:
     hangup_after: float | None = None
     gives_up_after: float = 60.0
     channels: int = 1
+    gaps: tuple[tuple[float, float], ...] = ()
     holds: tuple[tuple[float, float], ...] = ()
     codecs: tuple[tuple[float, int], ...] = ()
 

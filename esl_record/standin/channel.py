@@ -92,6 +92,7 @@ class Channel:
             "inbound", caller.number, caller.name, caller.destination, call_uuid, self.name, now, index="1"
         )
         self.other: Profile | None = None
+        self.other_held = False
         self.state = ("CS_EXECUTE", 4)
         self.running_state = "CS_EXECUTE"
         self.call_state = "RINGING"
@@ -166,7 +167,6 @@ class Channel:
             answer = "answered"
         elif self.early:
             answer = "early"
-        codec = self.codec
         found = [
             ("Channel-State", self.running_state),
             ("Channel-Call-State", self.call_state),
@@ -181,16 +181,41 @@ class Channel:
         ]
         if self.hangup_cause is not None:
             found.append(("Hangup-Cause", self.hangup_cause))
-        for direction in ("Read", "Write"):
-            found += [
-                (f"Channel-{direction}-Codec-Name", codec.name),
-                (f"Channel-{direction}-Codec-Rate", str(codec.rate)),
-                (f"Channel-{direction}-Codec-Bit-Rate", str(codec.bits)),
-            ]
+        found += self._codec_headers()
         found += self.profile.headers("Caller")
         if self.other is not None:
             found += [("Other-Type", "originatee"), *self.other.headers("Other-Leg")]
         return found
+
+    def far_end_headers(self) -> list[Header]:
+        """The block that describes the channel it is bridged with."""
+        assert self.other is not None
+        found = [
+            ("Channel-State", "CS_EXCHANGE_MEDIA"),
+            ("Channel-Call-State", "HELD" if self.other_held else "ACTIVE"),
+            ("Channel-State-Number", "5"),
+            ("Channel-Name", self.other.channel_name),
+            ("Unique-ID", self.other.uuid),
+            ("Call-Direction", "outbound"),
+            ("Presence-Call-Direction", "outbound"),
+            ("Channel-HIT-Dialplan", "false"),
+            ("Channel-Call-UUID", self.uuid),
+            ("Answer-State", "answered"),
+        ]
+        found += self._codec_headers()
+        return [*found, *self.other.headers("Caller"), ("Other-Type", "originator"), *self.profile.headers("Other-Leg")]
+
+    def _codec_headers(self) -> list[Header]:
+        codec = self.codec
+        return [
+            header
+            for direction in ("Read", "Write")
+            for header in (
+                (f"Channel-{direction}-Codec-Name", codec.name),
+                (f"Channel-{direction}-Codec-Rate", str(codec.rate)),
+                (f"Channel-{direction}-Codec-Bit-Rate", str(codec.bits)),
+            )
+        ]
 
     def variable_headers(self) -> list[Header]:
         return [(f"variable_{name}", value) for name, value in self.variables]

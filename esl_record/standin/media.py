@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import firwin, resample_poly, upfirdn
 
 from esl_record.standin.caller import Caller
-from esl_record.standin.clock import FRAMES_PER_SECOND, Clock
+from esl_record.standin.clock import FRAMES_PER_SECOND, Clock, frames
 
 Frame = NDArray[np.int16]
 
@@ -27,6 +27,7 @@ class Legs:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
+        self._gaps = [(frames(begin), frames(end)) for begin, end in caller.gaps]
         self.frames = 0
         self._heard: list[tuple[int, int, Frame]] = []
         self._to_lose = 0
@@ -58,8 +59,9 @@ class Legs:
             if received and self.frames < len(self._said):
                 self.last_said = self._said[self.frames]
             self.frames += 1
-        if self._to_lose:
-            self._to_lose -= 1
+        gap = any(begin < self.frames <= end for begin, end in self._gaps)
+        if self._to_lose or gap:
+            self._to_lose = max(self._to_lose - 1, 0)
             self.last_said = self._nothing
         return self.last_said
 

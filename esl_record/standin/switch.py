@@ -27,7 +27,8 @@ class Switch:
     ``speed`` is how many seconds of call pass in one second of wall time (1.0 is real time). A switch that runs late
     works off every frame it owes, so nothing that is counted in frames depends on the wall clock. With speed 0 time
     stands still but for ``advance``. ``began_us`` is the date it starts at, in microseconds since the epoch; now, if
-    none is given.
+    none is given. ``extensions`` are the destinations a call can be sent to, each with what it does there, application
+    and argument each; ``inline`` ones need not be named.
     """
 
     def __init__(self, *, speed: float = 1.0, faults: Faults | None = None, began_us: int | None = None) -> None:
@@ -43,6 +44,10 @@ class Switch:
         self._closed = False
         self._started = time.monotonic()
         self._pacer = gevent.spawn(self._pace) if speed else None
+
+    @property
+    def extensions(self) -> dict[str, list[tuple[str, str]]]:
+        return self._core.extensions
 
     def call(
         self, address: tuple[str, int], path: str, caller: Caller, *, behind: Iterable[tuple[str, str]] = ()

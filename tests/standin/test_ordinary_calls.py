@@ -267,3 +267,90 @@ def test_speech_played_as_a_file_ends_on_a_frame(bench, tmp_path):
     bench.client.execute("playback", "tts://flite|kal|Hello")
     bench.advance(1.0)
     assert grown(bench, tmp_path / "a.raw", 1.0) == 32000
+
+
+def test_where_no_packets_come_a_tap_has_minus_one(bench, tmp_path):
+    party = Caller(say(4.0), gaps=((1.0, 2.0),))
+    call = bench.place(party)
+    begin = round(call.position * 8000)
+    bench.record(tmp_path / "a.raw", SIDE)
+    bench.advance(2.5)
+    sound = spool(tmp_path / "a.raw")
+    end = begin + len(sound)
+    np.testing.assert_array_equal(
+        sound, np.concatenate([party.audio[begin:8000], np.full(8000, -1), party.audio[16000:end]])
+    )
+
+
+def far_end(bench: Bench) -> str:
+    return bench.client.named("CHANNEL_BRIDGE")[0]["Bridge-B-Unique-ID"]
+
+
+def test_a_far_end_that_holds_is_seen_in_its_dump_alone_and_the_tap_goes_on(bench, tmp_path):
+    bench.place(Caller(say(8.0)))
+    bench.client.command("event plain CHANNEL_HOLD CHANNEL_UNHOLD CHANNEL_CALLSTATE")
+    bench.record(tmp_path / "a.raw", "RECORD_STEREO=true")
+    bench.client.execute("bridge", "user/holds-1000-3000")
+    bench.advance(0.9)
+    other = far_end(bench)
+    assert bench.api(f"uuid_exists {other}") == "true"
+    assert "Channel-Call-State: ACTIVE\n" in bench.api(f"uuid_dump {other}")
+    before = len(bench.client.events)
+    bench.advance(0.5)
+    assert grown(bench, tmp_path / "a.raw", 1.0) == 32000
+    assert "Channel-Call-State: HELD\n" in bench.api(f"uuid_dump {other}")
+    assert "Channel-Call-State: ACTIVE\n" in bench.api(f"uuid_dump {bench.call.uuid}")
+    told = bench.client.events[before:]
+    assert [(said.kind, said["Application-Data"]) for said in told] == [
+        ("CHANNEL_EXECUTE", "local_stream://moh"),
+        ("CHANNEL_EXECUTE_COMPLETE", "local_stream://moh"),
+    ]
+    bench.advance(1.0)
+    assert "Channel-Call-State: ACTIVE\n" in bench.api(f"uuid_dump {other}")
+    assert bench.call.channel.bridged
+
+
+def test_a_call_and_its_far_end_can_be_held_by_the_switch(bench, tmp_path):
+    call = bench.place(Caller(say(8.0)))
+    bench.client.command("event plain CHANNEL_HOLD CHANNEL_UNHOLD")
+    bench.client.execute("bridge", "user/1000")
+    bench.record(tmp_path / "a.raw", SIDE)
+    bench.advance(0.5)
+    assert bench.api(f"uuid_hold {call.uuid}") == "+OK Success\n"
+    assert bench.api(f"uuid_hold {call.uuid}") == "-ERR Operation failed\n"
+    assert grown(bench, tmp_path / "a.raw", 0.5) == 0
+    assert bench.api(f"uuid_hold off {call.uuid}") == "+OK Success\n"
+    assert bench.api(f"uuid_hold toggle {far_end(bench)}") == "+OK Success\n"
+    assert grown(bench, tmp_path / "a.raw", 0.5) == 8000
+    assert [said.kind for said in bench.client.events if said.kind.endswith("HOLD")] == [
+        "CHANNEL_HOLD",
+        "CHANNEL_UNHOLD",
+    ]
+
+
+def test_a_tap_goes_on_through_a_transfer_and_the_connection_still_has_the_call(bench, tmp_path):
+    bench.switch.extensions["5556"] = [("answer", ""), ("playback", "tone_stream://L=100;%(1000,0,700)")]
+    call = bench.place(Caller(say(8.0)))
+    bench.record(tmp_path / "a.raw", "RECORD_STEREO=true")
+    bench.advance(0.5)
+    assert bench.switch.api(f"uuid_transfer {call.uuid} 5556") == "+OK\n"
+    bench.advance(0.1)
+    assert grown(bench, tmp_path / "a.raw", 1.0) == 32000
+    assert pitch(spool(tmp_path / "a.raw")[1::2][-4000:], 8000) == pytest.approx(700, abs=5)
+    assert not bench.client.ended
+    assert bench.api(f"uuid_exists {call.uuid}") == "true"
+    assert "variable_current_application: playback\n" in bench.api(f"uuid_dump {call.uuid}")
+    assert bench.api(f"uuid_record {call.uuid} pause {tmp_path}/a.raw") == "+OK Success\n"
+    assert grown(bench, tmp_path / "a.raw", 0.5) == 0
+    assert bench.api(f"uuid_record {call.uuid} resume {tmp_path}/a.raw") == "+OK Success\n"
+    bench.client.command("exit")
+    bench.advance(0.1)
+    assert grown(bench, tmp_path / "a.raw", 1.0) == 32000
+    assert call.alive
+
+
+def test_a_transfer_to_an_extension_that_does_not_exist_ends_the_call(bench):
+    call = bench.place(Caller(say(1.0)))
+    bench.switch.api(f"uuid_transfer {call.uuid} 9999")
+    bench.advance(0.2)
+    assert call.hangup_cause == "NO_ROUTE_DESTINATION"

@@ -27,6 +27,8 @@ HAPPENINGS = {
     "header_encoding": [(4.00, "kill")],
     "hold": [(1.92, "hold"), (3.67, "unhold"), (4.91, "hold"), (6.66, "unhold")],
     "codec": [(1.96, "codec 16000")],
+    "bridge_hold": [(3.38, "far end holds"), (4.88, "far end unholds")],
+    "transfer_recorded": [(1.92, "uuid_transfer {uuid} 5556")],
     "transfer": [(1.00, "uuid_transfer {uuid} 'sleep:300,set:a=b,hangup:USER_BUSY' inline")],
 }  # fmt: skip
 
@@ -92,6 +94,7 @@ class Replay:
         self.log = entries(name)
         self.was = dict(frames(spoken(self.log[:2]))[0].headers)
         self.switch = Switch(speed=0, began_us=NOON)
+        self.switch.extensions["5556"] = [("answer", ""), ("playback", "tone_stream://L=100;%(1000,0,700)")]
         self.client = Client()
         self.call = self.switch.call(
             self.client.address,
@@ -124,6 +127,8 @@ class Replay:
             self.call.hold()
         elif what == "unhold":
             self.call.unhold()
+        elif what in ("far end holds", "far end unholds"):
+            self.call.hold_by_far_end(on=what == "far end holds")
         elif what.startswith("codec "):
             self.call.change_codec(int(what[6:]))
         elif what == "kill":
