@@ -70,10 +70,17 @@ class Call:
         self._failure: BaseException | None = None
         self._thread: Frames[None] | None = None
 
-    def place(self, address: tuple[str, int], path: str, behind: Iterable[tuple[str, str]] = ()) -> None:
-        """Start the call's thread with the ``socket`` application and the actions ``behind`` it."""
+    def place(
+        self,
+        address: tuple[str, int],
+        path: str,
+        before: Iterable[tuple[str, str]] = (),
+        behind: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Start the call's thread: the actions ``before``, the ``socket`` application, the actions ``behind``."""
         host, port = address
-        self._thread = self.session.run([("socket", f"{host}:{port}{'/' if path else ''}{path} async full"), *behind])
+        socket = ("socket", f"{host}:{port}{'/' if path else ''}{path} async full")
+        self._thread = self.session.run([*before, socket, *behind])
 
     @property
     def alive(self) -> bool:

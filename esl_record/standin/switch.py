@@ -50,12 +50,19 @@ class Switch:
         return self._core.extensions
 
     def call(
-        self, address: tuple[str, int], path: str, caller: Caller, *, behind: Iterable[tuple[str, str]] = ()
+        self,
+        address: tuple[str, int],
+        path: str,
+        caller: Caller,
+        *,
+        before: Iterable[tuple[str, str]] = (),
+        behind: Iterable[tuple[str, str]] = (),
     ) -> Call:
         """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once.
 
-        ``behind`` are the dialplan's next actions, application and argument each; after the last it hangs up. They run
-        when the ``socket`` application has ended: it does when its connection has.
+        ``before`` are the dialplan's actions in front of that, application and argument each, ``behind`` those that
+        follow; after the last it hangs up. They run when the ``socket`` application has ended: it does when its
+        connection has.
         """
         if self._closed:
             raise RuntimeError("the switch is closed")
@@ -64,7 +71,7 @@ class Switch:
             self._core.clock.frame = max(self._core.clock.frame, self._due())
         call = Call(self._core, caller, self._api)
         self.calls[call.uuid] = call
-        call.place(address, path, behind)
+        call.place(address, path, before, behind)
         self._active.append(call)
         self._wake.set()
         return call

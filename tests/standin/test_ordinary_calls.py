@@ -354,3 +354,10 @@ def test_a_transfer_to_an_extension_that_does_not_exist_ends_the_call(bench):
     bench.switch.api(f"uuid_transfer {call.uuid} 9999")
     bench.advance(0.2)
     assert call.hangup_cause == "NO_ROUTE_DESTINATION"
+
+
+def test_a_dialplan_sets_variables_before_its_socket(bench, tmp_path):
+    bench.place(Caller(say(4.0)), before=[("set", "RECORD_STEREO=true"), ("set", "record_sample_rate=16000")])
+    bench.record(tmp_path / "a.raw")
+    bench.advance(0.1)
+    assert grown(bench, tmp_path / "a.raw", 0.5) == 32000
