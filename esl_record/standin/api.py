@@ -39,8 +39,9 @@ class Api:
             "uuid_audio": self._audio,
             "uuid_break": self._break,
             "uuid_dump": self._dump,
-            "uuid_exists": lambda text: "true" if self.locate(text) else "false",
+            "uuid_exists": lambda text: "true" if self.locate(text) or self._bridged_with(text) else "false",
             "uuid_getvar": self._getvar,
+            "uuid_hold": self._hold,
             "uuid_kill": self._kill,
             "uuid_record": self._record,
             "uuid_recv_dtmf": self._receive_digits,
@@ -59,6 +60,13 @@ class Api:
         """The call of that uuid, if the switch still knows it."""
         call = self._calls.get(call_uuid)
         return call if call is not None and call.alive else None
+
+    def _bridged_with(self, other: str) -> Call | None:
+        """The call whose bridge has a far end of that uuid."""
+        for call in self._calls.values():
+            if call.alive and call.channel.bridged and call.channel.other and call.channel.other.uuid == other:
+                return call
+        return None
 
     def _status(self, text: str) -> str:
         up = self._core.clock.frame // 50
@@ -106,10 +114,11 @@ class Api:
         if not text:
             return "-USAGE: <uuid> [format]\n"
         call_uuid, _, form = text.partition(" ")
-        call = self.locate(call_uuid)
-        if call is None:
+        call, near = self.locate(call_uuid), self._bridged_with(call_uuid)
+        if call is None and near is None:
             return _NO_CHANNEL
-        described = [*self._core.preamble("CHANNEL_DATA"), *call.channel.dump()]
+        dumped = call.channel.dump() if call else near.channel.far_end_headers() if near else []
+        described = [*self._core.preamble("CHANNEL_DATA"), *dumped]
         return serialize(described, encode=form != "plain").decode("utf-8", "surrogateescape")
 
     def _getvar(self, text: str) -> str:
@@ -145,6 +154,21 @@ class Api:
             call.channel.set(name, value)
         return "+OK\n"
 
+    def _hold(self, text: str) -> str:
+        """``[off|toggle] <uuid>``; of the switch's answers to a wrong uuid only one is known."""
+        first, *more = separate(text, " ", 3) or [""]
+        how, call_uuid = (first, more[0]) if first in ("off", "toggle") and more else ("on", first)
+        call, near = self.locate(call_uuid), self._bridged_with(call_uuid)
+        held = call.channel.held if call else near.channel.other_held if near else False
+        on = not held if how == "toggle" else how == "on"
+        if (call is None and near is None) or on == held:
+            return "-ERR Operation failed\n"
+        if near is not None:
+            near.hold_by_far_end(on=on)
+        elif call is not None:
+            (call.hold if on else call.unhold)()
+        return "+OK Success\n"
+
     def _kill(self, text: str) -> str:
         if not text:
             return "-USAGE: <uuid> [cause]\n"
@@ -153,11 +177,11 @@ class Api:
         if call is not None:
             call.kill(cause_named(cause))
             return "+OK\n"
-        for call in self._calls.values():
-            if call.alive and call.channel.bridged and call.channel.other and call.channel.other.uuid == call_uuid:
-                call.channel.bridged = False
-                return "+OK\n"
-        return _NO_CHANNEL
+        near = self._bridged_with(call_uuid)
+        if near is None:
+            return _NO_CHANNEL
+        near.channel.bridged = False
+        return "+OK\n"
 
     def _receive_digits(self, text: str) -> str:
         call_uuid, _, digits = text.partition(" ")
@@ -198,7 +222,10 @@ class Api:
             if self._core.faults.refuse_record is not None:
                 return self._core.faults.refuse_record.rstrip("\n") + "\n"
             variables = brackets(unquote(more[1]))[0] if len(more) > 1 else {}
-            done = recordings.start(path, integer(more[0]) if more else 0, variables)
+            try:
+                done = recordings.start(path, integer(more[0]) if more else 0, variables)
+            except NotImplementedError as error:
+                return f"-ERR {error}\n"
             return "+OK Success\n" if done else "-ERR Cannot record session!\n"
         if action == "stop":
             return "+OK Success\n" if recordings.stop(path) else "-ERR Cannot stop record session!\n"

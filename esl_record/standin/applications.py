@@ -38,7 +38,7 @@ def speak(session: Session, argument: str | None) -> Frames[None]:
     if not engine or not voice or not parts[-1]:
         session.hang_up("DESTINATION_OUT_OF_ORDER")
     channel.set("playback_terminator_used", None)
-    yield from play_prompt(session, speech(parts[-1], channel.caller.rate), playback_terminator(session))
+    yield from play_prompt(session, speech(parts[-1], channel.codec.rate), playback_terminator(session))
 
 
 def sleep(session: Session, argument: str | None) -> Frames[None]:

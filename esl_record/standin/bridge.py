@@ -140,7 +140,7 @@ def _ringback(session: Session, dialled: DialString) -> Iterator[Frame] | None:
     if not name or not is_true(dialled.variables.get("instant_ringback")) or not channel.pre_answer():
         return None
     names = name.removeprefix("file_string://").split("!") if name.startswith("file_string://") else [name]
-    prompts = [prompt for one in names if (prompt := open_prompt(one, channel.caller.rate)) is not None]
+    prompts = [prompt for one in names if (prompt := open_prompt(one, channel.codec.rate)) is not None]
     size = session.legs.samples
     frames = [prompt.frame(at, size) for prompt in prompts for at in range(-(-len(prompt.samples) // size))]
     return cycle(frame for frame in frames if frame is not None) if frames else None
@@ -191,6 +191,7 @@ def _connect(session: Session, tried: Sequence[_Leg], other: Profile) -> None:
     channel.profile.callee = other.callee
     channel.other = other
     channel.bridged = True
+    channel.other_held = False
     for name, value in (
         ("originated_legs", _array(leg.listed for leg in tried)),
         ("switch_m_sdp", channel.variables.get("switch_r_sdp")),
@@ -221,15 +222,18 @@ def _talk(session: Session, tried: Sequence[_Leg], other: _Leg) -> Frames[None]:
     channel.answer()
     _connect(session, tried, other.profile(session))
     limit, limited = other.limit()
-    prompt = open_prompt(other.party.sound, channel.caller.rate) if other.party.sound else None
+    prompt = open_prompt(other.party.sound, channel.codec.rate) if other.party.sound else None
     silence = np.zeros(session.legs.samples, np.int16)
     left, at = "", 0
     while session.ready and channel.bridged:
+        if other.party.holds is not None and at in other.party.holds:
+            hold_by_far_end(session, on=at == other.party.holds[0])
         said = prompt.frame(at, session.legs.samples) if prompt is not None else silence
         if said is None or at == limit:
             left = "NORMAL_CLEARING" if said is None else limited
             break
-        session.write(session.legs.last_said if other.party.echoes else said)
+        if not channel.other_held:
+            session.write(session.legs.last_said if other.party.echoes else said)
         at += 1
         yield
         if not session.ready or session.take_break():
@@ -237,6 +241,27 @@ def _talk(session: Session, tried: Sequence[_Leg], other: _Leg) -> Frames[None]:
         channel.dequeue_digit()
         yield from session.parse_messages()
     _disconnect(session, other.uuid, left)
+
+
+def hold_by_far_end(session: Session, *, on: bool) -> None:
+    """The far end of a bridge holds the call, or takes it back.
+
+    No event says so on the party's channel, and its taps go on. The switch plays the hold music to it, of which there
+    is none here.
+    """
+    channel = session.channel
+    assert channel.other is not None
+    if on == channel.other_held:
+        return
+    channel.other_held = on
+    now = channel.core.clock.now_us
+    if on:
+        channel.other.times["Last-Hold"] = now
+        channel.set("switch_m_sdp", channel.variables.get("switch_r_sdp"))
+        music = {"execute-app-name": "playback", "execute-app-arg": "local_stream://moh", "loops": "-1"}
+        session.messages.append({"call-command": "execute", **music})
+    else:
+        channel.other.held_us += now - channel.other.times["Last-Hold"]
 
 
 def _disconnect(session: Session, other: str, left: str) -> None:

@@ -12,6 +12,7 @@ from gevent.event import Event as Flag
 from numpy.typing import NDArray
 
 from esl_record.standin.applications import APPLICATIONS
+from esl_record.standin.bridge import hold_by_far_end
 from esl_record.standin.caller import Caller
 from esl_record.standin.channel import Channel
 from esl_record.standin.clock import FRAMES_PER_SECOND, frames
@@ -57,6 +58,10 @@ class Call:
         )
         self.channel.on_down = self._tell
         self._digits = sorted((frames(at), digit) for at, digit in caller.digits)
+        self._holds = sorted(
+            (frames(min(at, 1e9)), on) for span in caller.holds for at, on in zip(span, (True, False), strict=True)
+        )
+        self._codecs = sorted((frames(at), rate) for at, rate in caller.codecs)
         self._hangup_frame = None if caller.hangup_after is None else frames(caller.hangup_after)
         self._patience = frames(caller.gives_up_after)
         self._placed = core.clock.frame
@@ -65,10 +70,17 @@ class Call:
         self._failure: BaseException | None = None
         self._thread: Frames[None] | None = None
 
-    def place(self, address: tuple[str, int], path: str, behind: Iterable[tuple[str, str]] = ()) -> None:
-        """Start the call's thread with the ``socket`` application and the actions ``behind`` it."""
+    def place(
+        self,
+        address: tuple[str, int],
+        path: str,
+        before: Iterable[tuple[str, str]] = (),
+        behind: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Start the call's thread: the actions ``before``, the ``socket`` application, the actions ``behind``."""
         host, port = address
-        self._thread = self.session.run([("socket", f"{host}:{port}{'/' if path else ''}{path} async full"), *behind])
+        socket = ("socket", f"{host}:{port}{'/' if path else ''}{path} async full")
+        self._thread = self.session.run([*before, socket, *behind])
 
     @property
     def alive(self) -> bool:
@@ -115,6 +127,24 @@ class Call:
 
     def press(self, digit: str) -> None:
         self.channel.press(digit)
+
+    def hold(self) -> None:
+        """The party holds the call."""
+        self.channel.hold()
+
+    def unhold(self) -> None:
+        """The party takes the call back that it holds."""
+        self.channel.unhold()
+
+    def change_codec(self, rate: int) -> None:
+        """The party changes to the codec of ``rate`` samples a second."""
+        self.channel.change_codec(rate)
+        self._legs.change_rate(rate)
+        self.session.recordings.change_rate(self._legs.samples)
+
+    def hold_by_far_end(self, *, on: bool) -> None:
+        """The far end of a bridge holds the call, or takes it back."""
+        hold_by_far_end(self.session, on=on)
 
     def hang_up(self, cause: str = "NORMAL_CLEARING") -> None:
         """The party hangs up, with the next frame."""
@@ -168,11 +198,12 @@ class Call:
         if channel.hangup_cause is None and channel.has_media:
             if channel.answered:
                 channel.acknowledge()
-            channel.packets_in += 1
-            said = self._legs.say(answered=channel.answered)
-            self.session.recordings.said(said)
-            if self.session.inband is not None and (digit := self.session.inband.hear(said)):
-                channel.press(digit)
+            said = self._legs.say(answered=channel.answered, received=not channel.held)
+            if not channel.held:
+                channel.packets_in += 1
+                self.session.recordings.said(said)
+                if self.session.inband is not None and (digit := self.session.inband.hear(said)):
+                    channel.press(digit)
         elif self._sees_late:
             self._sees_late = False
             return
@@ -183,8 +214,12 @@ class Call:
             self.finished.set()
 
     def _party(self) -> None:
-        """Press the digits and hang up when it is time to."""
+        """Press the digits, hold, change the codec and hang up when it is time to."""
         now = self._legs.frames
+        while self._holds and self.channel.answered and self._holds[0][0] <= now:
+            (self.hold if self._holds.pop(0)[1] else self.unhold)()
+        while self._codecs and self.channel.answered and self._codecs[0][0] <= now:
+            self.change_codec(self._codecs.pop(0)[1])
         while self._digits and self.channel.answered and self._digits[0][0] <= now:
             self.channel.press(self._digits.pop(0)[1])
         if self.channel.answered:

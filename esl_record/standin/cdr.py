@@ -20,13 +20,15 @@ def timestamps(channel: Channel) -> list[Header]:
         "answer": profile.time("Answered"),
         "bridge": profile.time("Bridged"),
         "progress_media": profile.time("Progress-Media"),
+        "last_hold": profile.time("Last-Hold"),
         "end": profile.time("Hangup"),
     }
     found = [("digits_dialed", "".join(channel.dialed) or "none")]
-    found += [(f"{name}_stamp", local_stamp(us)) for name, us in at.items() if us]
+    found += [(f"{name}_stamp", local_stamp(us)) for name, us in at.items() if us and name != "last_hold"]
     for name in ("start", "profile_start", "answer", "bridge", "last_hold"):
         found += _epochs(name, at.get(name, 0))
-    found += [("hold_accum_seconds", "0"), ("hold_accum_usec", "0"), ("hold_accum_ms", "0")]
+    for name, us in (("seconds", 1_000_000), ("usec", 1), ("ms", 1000)):
+        found.append((f"hold_accum_{name}", str(profile.held_us // us)))
     for name in ("resurrect", "progress", "progress_media", "end"):
         found += _epochs(name, at.get(name, 0))
     if channel.last_app is not None:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from esl_record.standin import headers
-from esl_record.standin.caller import Caller
+from esl_record.standin.caller import CODECS, Caller, Codec
 from esl_record.standin.core import Core, Event
 from esl_record.standin.headers import Header
 from esl_record.standin.profile import Profile
@@ -40,8 +40,11 @@ _Q850 = {"ORIGINATOR_CANCEL": 16, "MANAGER_REQUEST": 16, "ALLOTTED_TIMEOUT": 16,
 _HANGUP = 10
 """The number of the state CS_HANGUP: there is no call state to enter after it."""
 
+_CALL_STATES = ("DOWN", "DIALING", "RINGING", "EARLY", "ACTIVE", "HELD", "RING_WAIT", "HANGUP", "UNHELD")
+"""By the number the switch gives them."""
+
 # Events that carry no variables.
-_BARE = frozenset({"CHANNEL_STATE", "CHANNEL_CALLSTATE", "DTMF"})
+_BARE = frozenset({"CHANNEL_STATE", "CHANNEL_CALLSTATE", "CODEC", "DTMF"})
 
 
 def cause_named(text: str | None) -> str:
@@ -53,12 +56,34 @@ def cause_named(text: str | None) -> str:
     return "NORMAL_CLEARING"
 
 
+def _codec_facts(codec: Codec) -> dict[str, str]:
+    return {
+        "codec": codec.name,
+        "module": codec.module,
+        "payload": str(codec.payload),
+        "clock": str(codec.clock),
+        "rate": str(codec.rate),
+        "bits": str(codec.bits),
+    }
+
+
+def _codec_headers(codec: Codec) -> list[Header]:
+    """What the event of a codec says at its end."""
+    found = [
+        ("Channel-Write-Codec-Name", codec.name),
+        ("Channel-Write-Codec-Rate", str(codec.rate)),
+        ("Channel-Write-codec-bit-rate", str(codec.bits)),
+    ]
+    return found if codec.rate == codec.clock else [*found, ("Channel-Reported-Write-Codec-Rate", str(codec.rate))]
+
+
 class Channel:
     """The switch's side of a call."""
 
     def __init__(self, core: Core, caller: Caller, call_uuid: str) -> None:
         self.core = core
         self.caller = caller
+        self.codec = caller.codec
         self.uuid = call_uuid
         self.name = f"sofia/internal/{caller.number}@127.0.0.1"
         core.sessions_since_startup += 1
@@ -67,11 +92,13 @@ class Channel:
             "inbound", caller.number, caller.name, caller.destination, call_uuid, self.name, now, index="1"
         )
         self.other: Profile | None = None
+        self.other_held = False
         self.state = ("CS_EXECUTE", 4)
         self.running_state = "CS_EXECUTE"
         self.call_state = "RINGING"
         self.answered = False
         self.early = False
+        self.held = False
         self.hangup_cause: str | None = None
         self.bridged = False
         self.transferred = False
@@ -84,11 +111,11 @@ class Channel:
         self.variables = Variables()
         self.on_down: Callable[[], None] = lambda: None
         self._acknowledged = False
+        self._own_flow = "sendrecv"
         self._facts = self._sip_facts(now)
         self.set_all(headers.variables("ring", self._facts))
 
     def _sip_facts(self, now: int) -> dict[str, str]:
-        codec = self.caller.codec
         return {
             "uuid": self.uuid,
             "session_id": str(self.core.sessions_since_startup),
@@ -103,11 +130,8 @@ class Channel:
             "ssrc": str(random.getrandbits(32)),
             "remote_port": str(random.randrange(16384, 32768, 2)),
             "local_port": str(random.randrange(16384, 32768, 2)),
-            "codec": codec.name,
-            "payload": str(codec.payload),
-            "clock": str(codec.clock),
-            "rate": str(codec.rate),
-            "bits": str(codec.bits),
+            "channels": str(self.caller.channels),
+            **_codec_facts(self.codec),
         }
 
     @property
@@ -143,7 +167,6 @@ class Channel:
             answer = "answered"
         elif self.early:
             answer = "early"
-        codec = self.caller.codec
         found = [
             ("Channel-State", self.running_state),
             ("Channel-Call-State", self.call_state),
@@ -158,16 +181,41 @@ class Channel:
         ]
         if self.hangup_cause is not None:
             found.append(("Hangup-Cause", self.hangup_cause))
-        for direction in ("Read", "Write"):
-            found += [
-                (f"Channel-{direction}-Codec-Name", codec.name),
-                (f"Channel-{direction}-Codec-Rate", str(codec.rate)),
-                (f"Channel-{direction}-Codec-Bit-Rate", str(codec.bits)),
-            ]
+        found += self._codec_headers()
         found += self.profile.headers("Caller")
         if self.other is not None:
             found += [("Other-Type", "originatee"), *self.other.headers("Other-Leg")]
         return found
+
+    def far_end_headers(self) -> list[Header]:
+        """The block that describes the channel it is bridged with."""
+        assert self.other is not None
+        found = [
+            ("Channel-State", "CS_EXCHANGE_MEDIA"),
+            ("Channel-Call-State", "HELD" if self.other_held else "ACTIVE"),
+            ("Channel-State-Number", "5"),
+            ("Channel-Name", self.other.channel_name),
+            ("Unique-ID", self.other.uuid),
+            ("Call-Direction", "outbound"),
+            ("Presence-Call-Direction", "outbound"),
+            ("Channel-HIT-Dialplan", "false"),
+            ("Channel-Call-UUID", self.uuid),
+            ("Answer-State", "answered"),
+        ]
+        found += self._codec_headers()
+        return [*found, *self.other.headers("Caller"), ("Other-Type", "originator"), *self.profile.headers("Other-Leg")]
+
+    def _codec_headers(self) -> list[Header]:
+        codec = self.codec
+        return [
+            header
+            for direction in ("Read", "Write")
+            for header in (
+                (f"Channel-{direction}-Codec-Name", codec.name),
+                (f"Channel-{direction}-Codec-Rate", str(codec.rate)),
+                (f"Channel-{direction}-Codec-Bit-Rate", str(codec.bits)),
+            )
+        ]
 
     def variable_headers(self) -> list[Header]:
         return [(f"variable_{name}", value) for name, value in self.variables]
@@ -208,6 +256,47 @@ class Channel:
             self.enter_call_state("EARLY")
         return True
 
+    def hold(self) -> None:
+        """The far end holds the call by a re-INVITE: nothing is read off it until it is taken back."""
+        if self.held or not self.answered or self.hangup_cause is not None:
+            return
+        self._offered("sendonly", "recvonly")
+        self.held = True
+        self.enter_call_state("HELD")
+        self.profile.times["Last-Hold"] = self.core.clock.now_us
+        self.fire("CHANNEL_HOLD")
+        self._accepted()
+
+    def unhold(self) -> None:
+        """The far end takes a held call back."""
+        if not self.held or self.hangup_cause is not None:
+            return
+        self._offered("sendrecv", "sendrecv")
+        self.held = False
+        self.enter_call_state("UNHELD")
+        self.profile.held_us += self.core.clock.now_us - self.profile.times["Last-Hold"]
+        self.fire("CHANNEL_UNHOLD")
+        self.enter_call_state("ACTIVE")
+        self._accepted()
+
+    def change_codec(self, rate: int) -> None:
+        """The far end changes the codec by a re-INVITE. The variables that say how it is read stay as they were."""
+        self.codec = CODECS[rate]
+        self._facts |= _codec_facts(self.codec)
+        self._offered("sendrecv", "sendrecv")
+        self.fire("CODEC", _codec_headers(self.codec))
+        self._accepted(codec=True)
+
+    def _offered(self, flow: str, own: str) -> None:
+        self.set_all(headers.variables("re-invite", self._facts | {"flow": flow, "own_flow": own}))
+        self._own_flow = own
+
+    def _accepted(self, *, codec: bool = False) -> None:
+        self.set_all(headers.variables("re-invite answer", self._facts | {"own_flow": self._own_flow}))
+        if codec:
+            self.set_all(headers.variables("codec", self._facts))
+        self.set_all(headers.variables("ack", self._facts))
+
     def acknowledge(self) -> None:
         """The far end has acknowledged the answer, some milliseconds after it."""
         if not self._acknowledged and self.ready:
@@ -215,8 +304,12 @@ class Channel:
             self.set_all(headers.variables("ack", self._facts))
 
     def enter_call_state(self, state: str) -> None:
-        self.call_state = state
-        self.fire("CHANNEL_CALLSTATE")
+        before, self.call_state = self.call_state, state
+        number = str(_CALL_STATES.index(state))
+        self.fire(
+            "CHANNEL_CALLSTATE",
+            first=[("Original-Channel-Call-State", before), ("Channel-Call-State-Number", number)],
+        )
 
     def press(self, digit: str) -> None:
         if self.hangup_cause is None:
@@ -268,7 +361,7 @@ class Channel:
         self.set("hangup_cause_q850", str(_Q850.get(self.hangup_cause, number)))
 
     def media_statistics(self) -> list[Header]:
-        samples = self.caller.codec.clock // 50
+        samples = self.codec.clock // 50
         counts = {
             "bytes_in": str(self.packets_in * (samples + 12)),
             "packets_in": str(self.packets_in),

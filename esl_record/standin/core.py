@@ -39,6 +39,8 @@ class Core:
         self.faults = faults
         self.clock = Clock(began_us)
         self.uuid = str(uuid.uuid4())
+        self.extensions: dict[str, list[tuple[str, str]]] = {}
+        """What a call does that is sent to a destination, application and argument each."""
         self.sessions_since_startup = 0
         self._sequence = 100
         self._listeners: list[Callable[[Event], None]] = []

@@ -29,7 +29,10 @@ _CALLING = {
     "CHANNEL_PARK": ("switch_ivr.c", "switch_ivr_park", 1001),
     "CHANNEL_UNPARK": ("switch_ivr.c", "switch_ivr_park", 1213),
     "CHANNEL_STATE": ("switch_channel.c", "switch_channel_perform_set_running_state", 2409),
-    "CHANNEL_CALLSTATE": ("switch_channel.c", "switch_channel_perform_set_callstate", 316),
+    "CHANNEL_CALLSTATE": ("switch_channel.c", "switch_channel_perform_set_callstate", 302),
+    "CHANNEL_HOLD": ("switch_channel.c", "switch_channel_mark_hold", 876),
+    "CHANNEL_UNHOLD": ("switch_channel.c", "switch_channel_mark_hold", 876),
+    "CODEC": ("switch_core_codec.c", "switch_core_session_set_write_codec", 471),
     "CHANNEL_HANGUP_COMPLETE": ("switch_core_state_machine.c", "switch_core_session_reporting_state", 943),
     "CHANNEL_BRIDGE": ("switch_ivr_bridge.c", "switch_ivr_multi_threaded_bridge", 1689),
     "CHANNEL_UNBRIDGE": ("switch_ivr_bridge.c", "switch_ivr_multi_threaded_bridge", 1879),
@@ -93,7 +96,8 @@ def _sections() -> dict[str, list[Header]]:
 def variables(section: str, values: Mapping[str, str]) -> list[Header]:
     """The variables one stage of a call sets, in order, with ``values`` filled in.
 
-    Stages: ``ring``, ``media`` (the codec is settled), ``ack`` (the answer was acknowledged), ``bye`` (the far end hung
-    up), ``media statistics``.
+    Stages: ``ring``, ``media`` (the codec is settled), ``ack`` (an answer was acknowledged), ``re-invite`` (the far end
+    offers something else), ``re-invite answer``, ``codec`` (that changed the codec), ``bye`` (the far end hung up),
+    ``media statistics``.
     """
     return [(name, value.format_map(values)) for name, value in _sections()[section]]

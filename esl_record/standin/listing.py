@@ -114,7 +114,7 @@ def _other(channel: Channel) -> list[Row]:
 
 
 def _described(channel: Channel, profile: Profile) -> Row:
-    codec = channel.caller.codec
+    codec = channel.codec
     sides = ("read", "write")
     return {
         "uuid": profile.uuid,

@@ -21,7 +21,7 @@ def play_file(session: Session, name: str | None, on_digit: OnDigit | None) -> F
     channel = session.channel
     if not channel.pre_answer() or not name:
         return "error"
-    prompt = open_prompt(name, channel.caller.rate)
+    prompt = open_prompt(name, channel.codec.rate)
     if prompt is None:
         return "not found"
     kind: list[Header] = [("Playback-File-Type", "tone_stream")] if name.startswith("tone_stream:") else []
@@ -32,7 +32,7 @@ def play_file(session: Session, name: str | None, on_digit: OnDigit | None) -> F
     played = frames * size
     if prompt.native is not None:
         played = min(played, len(prompt.samples))
-    read = prompt.read(played, channel.caller.rate)
+    read = prompt.read(played, channel.codec.rate)
     channel.set("playback_last_offset_pos", str(played))
     channel.set("playback_seconds", str(read // prompt.native_rate))
     channel.set("playback_ms", str(read * 1000 // prompt.native_rate))

@@ -24,7 +24,7 @@ class Profile:
     """One leg's caller profile. ``times`` holds microseconds since the epoch, 0 or absent for what has not happened.
 
     ``profiled`` is when the call was sent elsewhere, which gave it this profile instead of its first, or 0; ``sent_to``
-    is where.
+    is where. ``held_us`` is how long the holds that are over took.
     """
 
     direction: str
@@ -42,6 +42,7 @@ class Profile:
     transfer_source: str = ""
     sent_to: str = ""
     profiled: int = 0
+    held_us: int = 0
     times: dict[str, int] = field(default_factory=dict)
 
     def headers(self, prefix: str) -> list[Header]:
@@ -74,8 +75,8 @@ class Profile:
         found.append(("Profile-Created-Time", str(self.profiled or self.created)))
         found += [(f"{name}-Time", str(self.time(name.removeprefix("Channel-")))) for name in _TIMES]
         found += [
-            ("Channel-Last-Hold", "0"),
-            ("Channel-Hold-Accum", "0"),
+            ("Channel-Last-Hold", str(self.time("Last-Hold"))),
+            ("Channel-Hold-Accum", str(self.held_us)),
             ("Screen-Bit", "true"),
             ("Privacy-Hide-Name", "false"),
             ("Privacy-Hide-Number", "false"),
@@ -98,7 +99,7 @@ class Profile:
             self.destination, self.rdnis = self.rdnis, ""
 
     def time(self, what: str) -> int:
-        """When ``Created``, ``Answered``, ``Progress-Media``, ``Bridged`` or ``Hangup`` was, or 0."""
+        """When ``Created``, ``Answered``, ``Progress-Media``, ``Bridged``, ``Last-Hold`` or ``Hangup`` was, or 0."""
         return self.created if what == "Created" else self.times.get(what, 0)
 
     def field(self, name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import gcd
 from pathlib import Path
@@ -25,20 +25,24 @@ _TONE = re.compile(r"%\(([^)]*)\)|(\w+)=(-?[\d.]+)")
 
 @dataclass(frozen=True)
 class Prompt:
-    """Samples at the call's rate. ``native`` is how many the file has at ``native_rate``; None is endless silence."""
+    """Samples at the call's rate. ``native`` is how many the file has at ``native_rate``; None is endless silence.
+
+    A file is played in whole frames, with -1 behind its end; what is not ``whole`` ends inside its last frame.
+    """
 
     samples: NDArray[np.int16]
     native: int | None
     native_rate: int
+    whole: bool = True
 
     def frame(self, number: int, size: int) -> Frame | None:
-        """The frame of that number; the last one is filled up with -1. None behind the end."""
+        """The frame of that number, or None behind the end."""
         if self.native is None:
             return np.zeros(size, np.int16)
         part = self.samples[number * size : (number + 1) * size]
         if not len(part):
             return None
-        if len(part) < size:
+        if len(part) < size and self.whole:
             part = np.concatenate([part, np.full(size - len(part), -1, np.int16)])
         return part
 
@@ -52,13 +56,16 @@ class Prompt:
 
 
 def open_prompt(name: str, rate: int) -> Prompt | None:
-    """What ``playback`` calls ``name``: a path, ``tone_stream://``, ``silence_stream://``; None if there is no such."""
+    """What ``playback`` calls ``name``: a path, ``tone_stream://``, ``silence_stream://`` or
+    ``tts://<engine>|<voice>|<text>``; None if there is no such."""
     name = brackets(name)[1]
     if name.startswith("tone_stream://"):
         samples = _tones(name.removeprefix("tone_stream://"), rate)
         return Prompt(samples, len(samples), rate)
     if name.startswith("silence_stream://"):
         return _silence(integer(name.removeprefix("silence_stream://")), rate)
+    if name.startswith("tts://") and name.count("|") == 2:
+        return replace(speech(name.rpartition("|")[2], rate), whole=True)
     if "://" in name:
         return None
     path, _, offset = name.partition("@@")
@@ -66,9 +73,9 @@ def open_prompt(name: str, rate: int) -> Prompt | None:
 
 
 def speech(text: str, rate: int) -> Prompt:
-    """``text`` spoken: babble as long as the text takes."""
+    """``text`` spoken by ``speak``: babble as long as the text takes."""
     samples = _babble(max(_SECONDS_A_CHARACTER * len(text), 0.3), rate, zlib.crc32(text.encode()))
-    return Prompt(samples, len(samples), rate)
+    return Prompt(samples, len(samples), rate, whole=False)
 
 
 @lru_cache(maxsize=64)

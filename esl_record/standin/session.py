@@ -105,12 +105,14 @@ class Session:
     def send_on(self, destination: str, dialplan: str, context: str) -> bool:
         """Leave what is running for another destination; False if that was too often.
 
-        A destination of the dialplan ``inline`` is carried out here, no other is known. The switch throws away what it
+        A destination is one of the dialplan ``inline`` or an extension of the switch. The switch throws away what it
         has just received.
         """
         if not leave(self.channel, destination, dialplan, context):
             return False
-        self.dialplan = inline(destination) if dialplan == "inline" else []
+        self.dialplan = (
+            inline(destination) if dialplan == "inline" else list(self.channel.core.extensions.get(destination, ()))
+        )
         self._parks = False
         if self.channel.has_media:
             self.legs.lose(_LOST_FRAMES)

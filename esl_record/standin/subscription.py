@@ -41,6 +41,7 @@ _KNOWN = _MYEVENTS | {
     "CHANNEL_CALLSTATE",
     "CHANNEL_HOLD",
     "CHANNEL_UNHOLD",
+    "CODEC",
     "COMMAND",
     "CUSTOM",
     "GENERAL",

@@ -30,7 +30,8 @@ class Switch:
     ``speed`` is how many seconds of call pass in one second of wall time (1.0 is real time). A switch that runs late
     works off every frame it owes, so nothing that is counted in frames depends on the wall clock. With speed 0 time
     stands still but for ``advance``. ``began_us`` is the date it starts at, in microseconds since the epoch; now, if
-    none is given.
+    none is given. ``extensions`` are the destinations a call can be sent to, each with what it does there, application
+    and argument each; ``inline`` ones need not be named.
     """
 
     def __init__(self, *, speed: float = 1.0, faults: Faults | None = None, began_us: int | None = None) -> None:
@@ -47,13 +48,24 @@ class Switch:
         self._started = time.monotonic()
         self._pacer = gevent.spawn(self._pace) if speed else None
 
+    @property
+    def extensions(self) -> dict[str, list[tuple[str, str]]]:
+        return self._core.extensions
+
     def call(
-        self, address: tuple[str, int], path: str, caller: Caller, *, behind: Iterable[tuple[str, str]] = ()
+        self,
+        address: tuple[str, int],
+        path: str,
+        caller: Caller,
+        *,
+        before: Iterable[tuple[str, str]] = (),
+        behind: Iterable[tuple[str, str]] = (),
     ) -> Call:
         """Place a call whose dialplan is ``socket <host>:<port>/<path> async full``; returns at once.
 
-        ``behind`` are the dialplan's next actions, application and argument each; after the last it hangs up. They run
-        when the ``socket`` application has ended: it does when its connection has.
+        ``before`` are the dialplan's actions in front of that, application and argument each, ``behind`` those that
+        follow; after the last it hangs up. They run when the ``socket`` application has ended: it does when its
+        connection has.
         """
         if self._closed:
             raise RuntimeError("the switch is closed")
@@ -64,7 +76,7 @@ class Switch:
         if self.speed != 1.0:
             call.channel.set(PACE, f"{self.speed:g}")
         self.calls[call.uuid] = call
-        call.place(address, path, behind)
+        call.place(address, path, before, behind)
         self._active.append(call)
         self._wake.set()
         return call

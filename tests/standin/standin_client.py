@@ -167,10 +167,11 @@ class Bench:
         path: str = "voicemail",
         answer: bool = True,
         linger: bool = True,
+        before: Sequence[tuple[str, str]] = (),
         behind: Sequence[tuple[str, str]] = (),
     ) -> Call:
         """Place a call, connect to it, and ask for its events."""
-        self.call = self.switch.call(self.client.address, path, caller, behind=behind)
+        self.call = self.switch.call(self.client.address, path, caller, before=before, behind=behind)
         self.switch.advance(0.02)
         self.client.accept()
         self.advance(0.04)

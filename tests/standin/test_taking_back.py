@@ -6,6 +6,7 @@ import gevent
 import pytest
 from standin_client import Bench, Console, Said
 
+from esl_record.standin.call import Call
 from esl_record.standin.caller import Caller
 from esl_record.standin.voice import say
 
@@ -223,3 +224,46 @@ def test_others_may_order_without_control(bench, console, orphan):
     assert console.command(message) == "+OK"
     bench.switch.advance(0.1)
     assert orphan.hangup_cause == "CALL_REJECTED"
+
+
+@pytest.fixture
+def unconnected(bench):
+    """A call whose connection closed before it sent ``connect``."""
+    return place_unconnected(bench, [])
+
+
+def place_unconnected(bench: Bench, before: list[tuple[str, str]]) -> Call:
+    behind = [("set", "reached=yes"), ("playback", "silence_stream://5000")]
+    call = bench.switch.call(bench.client.address, "", Caller(say(4.0)), before=before, behind=behind)
+    bench.switch.advance(0.02)
+    bench.client.accept()
+    die(bench)
+    go_on(bench, 0.2)
+    return call
+
+
+def test_a_connection_that_closes_before_it_connects_leaves_the_call_in_its_socket(bench, console, unconnected):
+    go_on(bench, 3.0)
+    for command in ("uuid_setvar {} socket_resume true", "uuid_break {}", "uuid_break {} all"):
+        console.api(command.format(unconnected.uuid))
+        go_on(bench, 0.2)
+    assert console.api(f"uuid_getvar {unconnected.uuid} current_application") == "socket"
+    assert console.api(f"uuid_getvar {unconnected.uuid} reached") == "_undef_"
+
+
+@pytest.mark.parametrize("goodbye", [True, False])
+def test_a_client_that_takes_control_and_leaves_sends_it_on(bench, console, unconnected, goodbye):
+    console.command(f"myevents {unconnected.uuid}")
+    if goodbye:
+        assert console.command("exit") == "+OK bye"
+    else:
+        console.close()
+    go_on(bench, 0.2)
+    assert unconnected.alive
+    assert unconnected.variables["reached"] == "yes"
+    assert unconnected.variables["current_application"] == "playback"
+
+
+def test_told_beforehand_to_resume_it_goes_on_by_itself(bench):
+    call = place_unconnected(bench, [("set", "socket_resume=true")])
+    assert call.variables["reached"] == "yes"

@@ -25,6 +25,10 @@ HAPPENINGS = {
     ],
     "bridge": [(3.95, "press 9"), (4.52, "hang up")],
     "header_encoding": [(4.00, "kill")],
+    "hold": [(1.92, "hold"), (3.67, "unhold"), (4.91, "hold"), (6.66, "unhold")],
+    "codec": [(1.96, "codec 16000")],
+    "bridge_hold": [(3.38, "far end holds"), (4.88, "far end unholds")],
+    "transfer_recorded": [(1.92, "uuid_transfer {uuid} 5556")],
     "transfer": [(1.00, "uuid_transfer {uuid} 'sleep:300,set:a=b,hangup:USER_BUSY' inline")],
 }  # fmt: skip
 
@@ -36,7 +40,7 @@ ACK = frozenset(
 
 # Values that differ from one host, second or RTP stream to the next. The headers themselves must be there, in place.
 VOLATILE = re.compile(
-    r"Core-UUID|FreeSWITCH-.*|Event-Date-.*|Event-Sequence|Content-Length|.*-Time|variable_.*(stamp|epoch|duration|sec)"
+    r"Core-UUID|FreeSWITCH-.*|Event-Date-.*|Event-Sequence|Content-Length|.*-(Time|Last-Hold|Hold-Accum)|variable_.*(stamp|epoch|duration|sec)"
     r"|variable_(session_id|switch_[rm]_sdp|rtp_(local_sdp_str|use_ssrc|audio_.*)|(remote|local)_media_port)"
     r"|variable_record_(file_size|samples|seconds|ms)"
 )
@@ -90,6 +94,7 @@ class Replay:
         self.log = entries(name)
         self.was = dict(frames(spoken(self.log[:2]))[0].headers)
         self.switch = Switch(speed=0, began_us=NOON)
+        self.switch.extensions["5556"] = [("answer", ""), ("playback", "tone_stream://L=100;%(1000,0,700)")]
         self.client = Client()
         self.call = self.switch.call(
             self.client.address,
@@ -118,6 +123,14 @@ class Replay:
             self.call.press(what[6:])
         elif what == "hang up":
             self.call.hang_up()
+        elif what == "hold":
+            self.call.hold()
+        elif what == "unhold":
+            self.call.unhold()
+        elif what in ("far end holds", "far end unholds"):
+            self.call.hold_by_far_end(on=what == "far end holds")
+        elif what.startswith("codec "):
+            self.call.change_codec(int(what[6:]))
         elif what == "kill":
             self.switch.api(f"uuid_kill {self.call.uuid} MANAGER_REQUEST")
         elif what.startswith("uuid_"):
