@@ -357,6 +357,22 @@ def test_a_call_somebody_else_sends_elsewhere_stays_there(watch: Watch, folder: 
     assert " ERROR " not in watch.log
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_a_sound_answers_the_call_unless_early_media_was_opened(folder: Path, phone: Phone, early: bool) -> None:
+    path = write(
+        folder,
+        f"unanswered_{early}",
+        *(["session.preAnswer()"] if early else []),
+        "recording = session.record_call()",
+        "session.streamFile('silence_stream://1000')",
+        "session.hangup()",
+    )
+    ended = phone.call(Dialled(path, SPOKEN))
+    assert (int(ended.variables["billmsec"]) > 0) is not early
+    assert (ended.variables.get("progress_media_uepoch", "0") != "0") is early
+    assert len(ended.recordings) == (0 if early else 1)
+
+
 def test_the_switch_records_to_a_file_of_its_own(watch: Watch, folder: Path, phone: Phone, tmp_path: Path) -> None:
     if not isinstance(phone, FreeSwitchPhone):
         pytest.skip("the stand-in has no `record`")
