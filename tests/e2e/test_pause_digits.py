@@ -11,6 +11,7 @@ from phones import Dialled, Phone, StandInPhone
 from running import RunningService
 from test_callbacks import Taker
 from test_control import NO_LIMITS, OPEN, RATE, SECRET, level, live, tone
+from test_handler_calls import press
 
 from esl_record.recording.machine import EndReason, PauseCause, State
 
@@ -80,7 +81,7 @@ def test_what_is_said_while_masked_is_nowhere_on_disk(
     phone: Phone, own_service: RunningService, began_by: PauseCause, ended_by: PauseCause, behavior: str
 ) -> None:
     service, taker = own_service, Taker([])
-    speed = StandInPhone.SPEED if isinstance(phone, StandInPhone) else 1.0
+    speed = _speed(phone)
     handlers = service.folder / "handlers"
     handlers.mkdir()
     service.settings |= {
@@ -144,3 +145,46 @@ def test_what_is_said_while_masked_is_nowhere_on_disk(
 
 def _samples(path: Path, recording: Any) -> NDArray[np.int16]:
     return np.asarray(soundfile.read(recording.audio(path), dtype="int16")[0])
+
+
+def test_a_pause_outlives_the_service_and_is_resumed_by_digits(phone: Phone, own_service: RunningService) -> None:
+    service = own_service
+    host, port = phone.event_socket
+    service.settings |= {"pause_digits": "*5", "resume_digits": "*6", "event_socket": f"{host}:{port}"}
+    service.start()
+    phone.service = service
+    taker = Taker([])
+    params = {**NO_LIMITS, "control_id": "r", "status_url": taker.url}
+    document = service.document("outlives", "answer", {"record": params}, "hangup")
+    call = phone.dial(Dialled(document, tone(OPEN, 90.0), parked=True))
+
+    def is_(state: str, seconds: float = 0.0) -> bool:
+        return any(one["state"] == state and one["duration"] >= seconds for one in live(service))
+
+    service.wait(lambda: is_("recording", 0.5), "the recording")
+    press(call, "*5")
+    # It is told of once the switch has done it.
+    service.wait(lambda: any(post.json["params"]["state"] == "paused" for post in taker.taken), "the pause")
+    service.kill()
+    service.process = None
+    service.start()
+    service.wait(lambda: is_("paused"), "the paused recording to come back")
+    press(call, "*6")
+    service.wait(lambda: is_("recording"), "the end of the pause")
+    paused_until = live(service)[0]["duration"]
+    service.wait(lambda: is_("recording", paused_until + 1.0), "audio after the pause")
+    call_id = live(service)[0]["call_id"]
+    assert service.command("calling.record.stop", call_id, control_id="r").status_code == 200
+    ended = call.end()
+    (pause,) = ended.recording.pauses
+    assert (pause.began_by, pause.ended_by, pause.behavior) == (PauseCause.DIGITS, PauseCause.DIGITS, "silence")
+    samples = ended.samples[:, 0]
+    between = samples[round(pause.start * RATE) : round(pause.end * RATE)]
+    late = round(PROMPT * _speed(phone) * RATE)
+    assert len(between) > late
+    assert not between[late:].any()
+    assert level(samples[round(pause.end * RATE) :], OPEN) > 2000
+
+
+def _speed(phone: Phone) -> float:
+    return StandInPhone.SPEED if isinstance(phone, StandInPhone) else 1.0
