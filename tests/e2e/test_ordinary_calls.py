@@ -387,7 +387,7 @@ def test_the_codec_changes_in_a_message(lab: Lab, first: str, second: str) -> No
 def test_the_codec_changes_in_a_bridge(lab: Lab, first: str, second: str) -> None:
     with (
         lab.phone("ann", codecs=[first]) as ann,
-        lab.phone("bob", answer=200) as bob,
+        lab.phone("bob", answer=200, codecs=["PCMU", "G722"]) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
         call.bridged()
@@ -408,7 +408,7 @@ def test_the_codec_changes_in_a_bridge(lab: Lab, first: str, second: str) -> Non
 def test_the_codec_changes_while_the_call_is_held(lab: Lab, first: str, second: str) -> None:
     with (
         lab.phone("ann", codecs=[first]) as ann,
-        lab.phone("bob", answer=200) as bob,
+        lab.phone("bob", answer=200, codecs=["PCMU", "G722"]) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
         call.bridged()
