@@ -228,7 +228,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         try:
             # Not the command of `sendmsg`: it waits, as the application `hangup` does, behind an application that holds
             # the event lock, and each that `execute_on_...` or `uuid_broadcast` has begun does.
-            self._ask("uuid_kill", wire.clean(cause))
+            self.ask("uuid_kill", wire.clean(cause))
         except CallGone:
             if not self.connected:
                 raise

@@ -620,7 +620,7 @@ class Recorder:
 
     def _drop_spool(self) -> None:
         try:
-            self._storage.drop_spool(self._recording)
+            self._storage.drop_spool(self._recording, self._spool.all_paths)
         except OSError as error:
             log.error("%s: spool of a recording that is complete: %s", self._session.label, error)
 

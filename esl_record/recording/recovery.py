@@ -253,7 +253,7 @@ class Recovery:
         done = recording.model_copy(update={**noted, **ended})
         off_hub(lambda: self._check_room(done, samples))
         if left.speech[0] != samples:
-            left.speech = samples, self._speech_in(done, samples)
+            left.speech = samples, self._speech_in(recording.model_copy(update=noted), samples)
         done = done.model_copy(update={"speech": left.speech[1]})
         return off_hub(lambda: self._storage.complete(done, samples))
 

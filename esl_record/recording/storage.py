@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -165,6 +165,8 @@ class Storage:
             # Of a run with other settings that did not get as far as the JSON.
             self._remove_encoded(recording, but=target)
             recording = recording.model_copy(update={"duration": samples / recording.sample_rate, **told})
+        # They are of no use without the spool.
+        recording = recording.model_copy(update={"segments": [], "spans": []})
         self.file(recording)
         return recording
 
@@ -185,7 +187,6 @@ class Storage:
     def file(self, recording: Recording) -> None:
         """Writes the recording's JSON into place. Raises OSError."""
         self._make_day(recording)
-        recording = recording.model_copy(update={"segments": [], "spans": []})
         write_whole(self.document_path(recording), recording.told().model_dump_json(indent=2))
 
     def as_filed(self, recording: Recording) -> Recording:
@@ -224,9 +225,10 @@ class Storage:
                 spooled += entry.stat().st_size
         return spooled, shutil.disk_usage(self.recordings).free
 
-    def drop_spool(self, recording: Recording) -> None:
-        """Removes a spool whose audio is safe elsewhere, or that was never written."""
-        for path in self.spool(recording).all_paths:
+    def drop_spool(self, recording: Recording, paths: Iterable[Path] | None = None) -> None:
+        """Removes a spool whose audio is safe elsewhere, or that was never written; ``paths`` are its files if others
+        than ``recording`` says."""
+        for path in self.spool(recording).all_paths if paths is None else paths:
             path.unlink(missing_ok=True)
         self.announced_path(recording).unlink(missing_ok=True)
 

@@ -38,7 +38,7 @@ from esl_record.recording.tap import tap_variables
 from esl_record.standin import voice
 from esl_record.vad.engine import Engine, Track
 
-LIMIT = 5.0
+LIMIT = 20.0
 """Seconds a test waits for what must come."""
 
 RATE = 8000
@@ -272,7 +272,7 @@ class Bench:
         """Start the recording; return when the tap runs, or at once where it is not going to run yet."""
         self._greenlet = gevent.spawn(self.recorder.record)
         if tapped:
-            gevent.wait([self.session.tapped, self._greenlet], count=1, timeout=LIMIT)
+            assert gevent.wait([self.session.tapped, self._greenlet], count=1, timeout=LIMIT)
         gevent.idle()
         return self
 

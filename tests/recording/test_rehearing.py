@@ -10,6 +10,7 @@ import pytest
 from gevent.event import Event as Flag
 from test_recorder import LIMIT, NO_LIMITS, RATE, Bench, Samples
 
+from esl_record.audio.timeline import Span
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.recording import Recording
 from esl_record.recording.recovery import Recovery
@@ -109,8 +110,9 @@ def left_behind(storage: Storage, samples: Samples, **changed: Any) -> Recording
 def test_a_hold_is_heard_as_silence(tmp_path: Path) -> None:
     held = np.concatenate([SAID[: 4 * RATE], np.zeros(7 * RATE, np.int16), SAID[4 * RATE :]])
     whole, gapped = Storage(tmp_path / "whole"), Storage(tmp_path / "gapped")
+    spans = [Span(), Span(start=4 * RATE, segment=None), Span(start=11 * RATE, offset=4 * RATE)]
     left_behind(whole, held)
-    left_behind(gapped, SAID, gaps=[(4 * RATE, 7 * RATE)])
+    left_behind(gapped, SAID, spans=spans)
     found = recovered(gapped)
     assert found.speech == recovered(whole).speech
     assert found.speech[-1][1] > 20

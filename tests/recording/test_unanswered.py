@@ -26,7 +26,10 @@ class Ringing(Bench):
         self.session.answered = False
         self.session.hold = lambda _: None  # type: ignore[attr-defined]
         self.call = LiveCall(
-            cast(Session, self.session), Party(call_id="c1"), lambda *_: self.recorder, lambda _: self.over.append(True)
+            cast(Session, self.session),
+            Party(call_id="c1"),
+            lambda *_, **__: self.recorder,
+            lambda _: self.over.append(True),
         )
         self.over: list[bool] = []
 
