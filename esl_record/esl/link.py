@@ -156,7 +156,7 @@ class LinkedCall(ChannelCommands):
         if self.hangup_cause is not None:
             raise CallGone(f"{self.label}: {self.hangup_cause}")
         try:
-            return self._link.api(f"{name} {self.uuid} {argument}".rstrip())
+            return self._link.api(f"{name} {self.uuid} {argument}" if argument else f"{name} {self.uuid}")
         except SwitchUnreachable as error:
             raise CallGone(str(error)) from error
         except CommandRefused as error:

@@ -33,8 +33,8 @@ _SLEEP = 3_600_000
 _DIGITS = 99
 """Digits the switch takes at once; it sends none of more."""
 
-AFTER_SPEECH = "silence_stream://40"
-"""Two frames of silence, played after each speech."""
+SPEECH = "tts://"
+"""What a sound that is spoken begins with."""
 
 _EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
 """What `myevents` leaves out."""
@@ -179,12 +179,13 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         return self.execute("playback", path)
 
     def speak(self, text: str, *, engine: str = "flite", voice: str = "kal") -> wire.Event:
-        """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma."""
-        spoken = self.execute("speak", f"{engine}|{voice}|{wire.clean(text).replace('|', ',')}")
-        # Speech rarely ends on a frame. Until the next write its last part of a frame stays in the buffer of every
-        # media bug that taps the write side, and the bug delivers nothing.
-        self.execute("playback", AFTER_SPEECH)
-        return spoken
+        """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma.
+
+        As a sound, not by the application `speak`: its last part of a frame would stay in the buffer of every media bug
+        that taps the write side, and the bug would deliver nothing until something else is played, and lose the rest.
+        """
+        spoken = wire.clean(text).replace("|", ",").replace("@@", " ")
+        return self.execute("playback", f"{SPEECH}{engine}|{voice}|{spoken}")
 
     def send_digits(self, digits: str) -> None:
         """Sends DTMF to the party; ``w`` and ``W`` wait 0.5 and 1 s. Returns when the digits are out."""
@@ -306,7 +307,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         if not self.live:
             raise self.gone()
         try:
-            return self.api(f"{name} {self.uuid} {argument}".rstrip())
+            return self.api(f"{name} {self.uuid} {argument}" if argument else f"{name} {self.uuid}")
         except CommandRefused as error:
             if "No such channel" in str(error) or "Cannot locate session" in str(error):
                 raise CallGone(f"{self.label}: {error}") from error

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pages import PAGES, Asked, Server, play
 from phones import Dialled, Ended
 
-from esl_record.esl.session import AFTER_SPEECH
+from esl_record.esl.session import SPEECH
 
 PATIENCE = 60.0
 """Seconds all calls have."""
@@ -143,7 +143,7 @@ def _outcome(name: str, call: Followed, follower: Follower, server: Server, *, l
     return Outcome(
         ended,
         call.executed,
-        [_shown(one, server) for one in call.executed if one.application in ("speak", "playback") and not _pads(one)],
+        [_shown(one, server) for one in call.executed if one.application == "playback"],
         call.heard(),
         call.dtmf,
         server.served.get(name, []),
@@ -173,14 +173,9 @@ def _act(one: Example, call: Followed, server: Server) -> None:
         call.live.hang_up()
 
 
-def _pads(one: Executed) -> bool:
-    """Whether it is the silence that follows each speech."""
-    return one.argument == AFTER_SPEECH
-
-
 def _shown(one: Executed, server: Server) -> str:
     """As in ``Outcome.sounds``; empty for what is not played."""
-    if one.application == "speak":
+    if one.argument.startswith(SPEECH):
         return one.argument.split("|", 2)[2]
     if one.application != "playback":
         return ""

@@ -18,7 +18,8 @@ SOON = 0.1
 """Seconds the switch gets for an answer where it gives none."""
 
 DATA = b"Event-Name: CHANNEL_DATA\nUnique-ID: u%d\nContent-Type: command/reply\nReply-Text: %%2BOK%%0A\n\n"
-BEGIN = ["connect", "myevents", "event plain RECORD_START RECORD_STOP", "linger 5"]
+EVENTS = "event plain RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
+BEGIN = ["connect", "myevents", EVENTS, "linger 5"]
 
 Handler = Callable[[Session], None]
 
