@@ -122,8 +122,8 @@ class Account(pj.Account):  # type: ignore[misc]
 
 
 class Phone:
-    """Options: `sip` and `rtp` (ports), `codecs`, `srtp`, `vad` (send next to nothing while nothing is said), `answer` (status
-    with which incoming calls are answered by themselves), `hold_address` (hold with 0.0.0.0), `log`."""
+    """Options: `sip` and `rtp` (ports), `codecs`, `srtp`, `vad` (send next to nothing while nothing is said), `answer`
+    (status with which incoming calls are answered by themselves), `hold_address` (hold with 0.0.0.0), `log`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options

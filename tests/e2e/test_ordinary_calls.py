@@ -3,7 +3,6 @@
 Each test is a call of a SIP phone to a real FreeSWITCH, whose dialplan hands it to the service.
 """
 
-import importlib.util
 import shutil
 import subprocess
 import time
@@ -261,14 +260,8 @@ def connect(to: str, **params: object) -> dict[str, Any]:
 STEREO = {"record_call": {"stereo": True}}
 
 
-@pytest.fixture(scope="session")
-def _phone_and_switch(switch: str) -> None:
-    if switch != "freeswitch" or importlib.util.find_spec("pjsua2") is None:
-        pytest.skip("ordinary calls need a phone and a switch: pip install pjsua2-python, and --switch=freeswitch")
-
-
 @pytest.fixture(scope="module")
-def lab(_phone_and_switch: None, service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab(tmp_path_factory.mktemp("lab"), service) as lab:
         yield lab
 
