@@ -1,24 +1,18 @@
 """Whole calls: the service as a process of its own, called by the stand-in switch or by a real FreeSWITCH."""
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import phones
 import pytest
 from phones import FreeSwitchPhone, Phone, StandInPhone
 from running import RunningService
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the calls of SIP phones, with one line for all, where they cannot be made."""
-    real = config.getoption("--switch") == "freeswitch" and shutil.which("freeswitch")
-    if real and importlib.util.find_spec("pjsua2"):
-        return
-    reason = "calls of SIP phones need --switch=freeswitch, `freeswitch` on PATH, and pip install pjsua2-python"
-    for item in items:
-        if item.path.name == "test_ordinary_calls.py":
-            item.add_marker(pytest.mark.skip(reason))
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a module know when it is imported which switch places the calls."""
+    phones.placed_by = str(config.getoption("--switch"))
 
 
 @pytest.fixture(scope="session")
