@@ -314,9 +314,8 @@ class MediaBug:
         lacks_write = write is not None and not heard
         if (lacks_read and lacks_write) or (not fill and (lacks_read or lacks_write)):
             return None
-        empty = np.full(size, -1, np.int16)
-        left = None if read is None else read.pop(size) if said else empty
-        right = None if write is None else write.pop(size) if heard else empty
+        left = None if read is None else read.pop(size) if said else np.full(size, -1, np.int16)
+        right = None if write is None else write.pop(size) if heard else np.full(size, -1, np.int16)
         return self._mix(left, right)
 
     def _mix(self, left: Frame | None, right: Frame | None) -> Frame:

@@ -4,9 +4,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import phones
 import pytest
 from phones import FreeSwitchPhone, Phone, StandInPhone
 from running import RunningService
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a module know when it is imported which switch places the calls."""
+    phones.placed_by = str(config.getoption("--switch"))
 
 
 @pytest.fixture(scope="session")

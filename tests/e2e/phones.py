@@ -24,6 +24,9 @@ from esl_record.recording.recording import Recording
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
+placed_by = "standin"
+"""The option `--switch`."""
+
 CONF = Path(__file__).parents[2] / "freeswitch-conf"
 
 PAUSE, TRIES = 500, 200

@@ -122,8 +122,8 @@ class Account(pj.Account):  # type: ignore[misc]
 
 
 class Phone:
-    """Options: `sip` and `rtp` (ports), `codecs`, `srtp`, `vad` (send nothing while nothing is said), `answer` (status
-    with which incoming calls are answered by themselves), `hold_address` (hold with 0.0.0.0), `log`."""
+    """Options: `sip` and `rtp` (ports), `codecs`, `srtp`, `vad` (send next to nothing while nothing is said), `answer`
+    (status with which incoming calls are answered by themselves), `hold_address` (hold with 0.0.0.0), `log`."""
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = options
@@ -266,7 +266,7 @@ class Phone:
             self.connect(call)
 
     def mute(self, call: str) -> None:
-        """Say nothing in a call; a phone with `vad` sends no RTP then."""
+        """Say nothing in a call; a phone with `vad` then sends a packet a second."""
         self.calls[call].muted = True
         self.player.stopTransmit(self.calls[call].media)
 

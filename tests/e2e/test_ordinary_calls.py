@@ -15,6 +15,7 @@ from typing import Any
 
 import gevent
 import numpy as np
+import phones
 import pytest
 import soundfile
 from alignment import RATE, Comparison, compare, spoken, tone
@@ -29,6 +30,12 @@ from esl_record.esl import wire
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
+
+if phones.placed_by != "freeswitch" or not shutil.which("freeswitch") or not importlib.util.find_spec("pjsua2"):
+    pytest.skip(
+        "calls of SIP phones need --switch=freeswitch, `freeswitch` on PATH and `pip install pjsua2-python`",
+        allow_module_level=True,
+    )
 
 FIXED = {"initial_timeout": 0, "end_silence_timeout": 0, "terminators": "#"}
 """Limits of a `record` that nothing but its length or a digit ends."""
@@ -262,9 +269,7 @@ STEREO = {"record_call": {"stereo": True}}
 
 
 @pytest.fixture(scope="module")
-def lab(switch: str, service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if switch != "freeswitch" or importlib.util.find_spec("pjsua2") is None:
-        pytest.skip("ordinary calls need a phone and a switch: pip install pjsua2-python, and --switch=freeswitch")
+def lab(service: RunningService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     with Lab(tmp_path_factory.mktemp("lab"), service) as lab:
         yield lab
 
