@@ -21,6 +21,10 @@ from esl_record.recording.recording import Party, Recording
 log = logging.getLogger(__name__)
 
 
+ListenFar = Callable[[str, Callable[[wire.Event], None]], Callable[[], None]]
+"""Calls what it is given with the events of the far end of a call, until the function it returns is called."""
+
+
 class MakeRecorder(Protocol):
     """Makes the recorder of a call's session and party, for what is asked for and what an earlier run has left."""
 
@@ -43,6 +47,7 @@ class LiveCall:
         make_recorder: MakeRecorder,
         on_end: Callable[[Recorder], None],
         pause_digits: PauseDigits | None = None,
+        listen_far: ListenFar = lambda call_id, listener: lambda: None,
     ) -> None:
         self.session = session
         self.party = party
@@ -63,6 +68,7 @@ class LiveCall:
         """By leg."""
         if self._pause_digits.enabled:
             session.listen(self._on_event)
+        self._forget_far = listen_far(session.uuid, self._on_far_event)
 
     def digit_pressed(self, digit: str, leg: str = "") -> None:
         """Take a digit that somebody on the call has pressed; the pause digits pause and resume its recordings.
@@ -156,6 +162,17 @@ class LiveCall:
                 if not self.stays:
                     self.session.hold(False)
 
+    def close(self) -> None:
+        """Listen to the far end no longer."""
+        self._forget_far()
+
+    def _on_far_event(self, event: wire.Event) -> None:
+        if event.name == "DTMF":
+            self.digit_pressed(event.get("DTMF-Digit"), event.get("Unique-ID"))
+        elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
+            for recorder in self.recorders.values():
+                recorder.far_end_holds(event.name == "CHANNEL_HOLD")
+
     def _on_event(self, event: wire.Event) -> None:
         if event.name == "DTMF":
             self.digit_pressed(event.get("DTMF-Digit"))
@@ -186,6 +203,7 @@ class LiveCalls:
         self._calls.setdefault(call.session.uuid, []).append(call)
 
     def remove(self, call: LiveCall) -> None:
+        call.close()
         same = self._calls.get(call.session.uuid, [])
         if call in same:
             same.remove(call)

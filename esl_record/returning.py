@@ -1,17 +1,19 @@
 """Calls that outlived a killed service: asked back over the switch's own event socket, and gone on with."""
 
+import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from gevent import socket
 
 from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.channel import HELD
-from esl_record.esl.inbound import Inbound
+from esl_record.esl.link import Link
 from esl_record.esl.session import Session
+from esl_record.hub import off_hub
 from esl_record.live import LiveCall
 from esl_record.recording.params import ParameterError
 from esl_record.recording.recorder import Recorder
@@ -51,46 +53,66 @@ class Returning:
 
     def __init__(
         self,
-        event_socket: tuple[str, int],
-        password: str,
+        link: Link,
         listen: tuple[str, int],
         in_hand: Callable[[str], bool],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._event_socket = event_socket
-        self._password = password
+        self._link = link
         self._listen = listen
         self._in_hand = in_hand
         self._clock = clock
         self._connecting: dict[str, float] = {}
         """When a call was first seen in a `socket` of ours; it may just be on its way."""
-        self._unreachable = False
 
     def look(self, calls: Iterable[str]) -> Look:
         """Asks after ``calls`` once, and has those that wait come back. Never raises."""
         look = Look()
         try:
-            with Inbound(self._event_socket, self._password) as switch:
-                way = self._way(switch)
-                for call_id in calls:
-                    # It was read of a file.
-                    if _CALL_ID.match(call_id) and not self._in_hand(call_id):
-                        self._ask_after(switch, call_id, way, look)
-        except (EslRecordError, OSError) as error:
-            if not self._unreachable:
-                log.warning("calls of a killed service that wait for it cannot be asked back: %s", error)
-            self._unreachable = True
-        else:
-            self._unreachable = False
+            way = self._way()
+            for call_id in calls:
+                # It was read of a file.
+                if _CALL_ID.match(call_id) and not self._in_hand(call_id):
+                    self._ask_after(call_id, way, look)
+        except EslRecordError as error:
+            # The link has told of it.
+            log.debug("calls of an earlier run are not asked after: %s", error)
         return look
 
-    def _ask_after(self, switch: Inbound, call_id: str, way: str, look: Look) -> None:
+    def free_stray(self, spared: Container[str]) -> bool:
+        """Send on to their dialplan calls that sit in a `socket` of this service which nobody serves: their connection
+        ended before it was taken. Never raises. Calls in ``spared`` come back another way.
+
+        Returns:
+            Whether there are calls to be looked at again: their connection may be on its way.
+        """
+        suspected = False
         try:
-            application = switch.api(f"uuid_getvar {call_id} current_application").strip()
+            listed = self._link.api("show channels as json")
+            rows = off_hub(lambda: json.loads(listed).get("rows", []))
+            for row in rows:
+                call_id = str(row.get("uuid", ""))
+                if row.get("application") != "socket" or not _CALL_ID.match(call_id):
+                    continue
+                if call_id in spared or self._in_hand(call_id) or not self._is_ours(call_id):
+                    continue
+                if not self._waits(call_id, "socket"):
+                    suspected = True
+                    continue
+                self._connecting.pop(call_id, None)
+                self._link.free(call_id)
+                log.warning("call %s was in a socket nobody serves: its dialplan goes on", call_id)
+        except (EslRecordError, ValueError, AttributeError) as error:
+            log.debug("calls that nobody serves are not looked for: %s", error)
+        return suspected
+
+    def _ask_after(self, call_id: str, way: str, look: Look) -> None:
+        try:
+            application = self._link.api(f"uuid_getvar {call_id} current_application").strip()
             look.live.add(call_id)
-            if way and self._waits(switch, call_id, application):
-                switch.api(f"uuid_transfer {call_id} '{way}' inline")
+            if way and self._waits(call_id, application):
+                self._link.api(f"uuid_transfer {call_id} '{way}' inline")
                 self._connecting.pop(call_id, None)
                 look.asked.add(call_id)
                 log.info("call %s waits for a service that was killed: it is asked back", call_id)
@@ -102,24 +124,24 @@ class Returning:
             else:
                 log.info("call %s: not asked back: %s", call_id, error)
 
-    def _waits(self, switch: Inbound, call_id: str, application: str) -> bool:
-        if application != "socket" or not self._is_ours(switch, call_id):
+    def _waits(self, call_id: str, application: str) -> bool:
+        if application != "socket" or not self._is_ours(call_id):
             self._connecting.pop(call_id, None)
             # What a dialplan parks by itself is none of ours.
-            return application == "park" and switch.api(f"uuid_getvar {call_id} {HELD}").strip() == "true"
+            return application == "park" and self._link.api(f"uuid_getvar {call_id} {HELD}").strip() == "true"
         return self._clock() - self._connecting.setdefault(call_id, self._clock()) >= LOOK
 
-    def _is_ours(self, switch: Inbound, call_id: str) -> bool:
+    def _is_ours(self, call_id: str) -> bool:
         """Whether the `socket` application that runs has been connected with this service's port on this machine."""
-        host = switch.api(f"uuid_getvar {call_id} socket_host").strip()
-        peers = switch.api(f"uuid_getvar {call_id} current_application_data").split(" ")[0].strip("'").split("|")
+        host = self._link.api(f"uuid_getvar {call_id} socket_host").strip()
+        peers = self._link.api(f"uuid_getvar {call_id} current_application_data").split(" ")[0].strip("'").split("|")
         ports = [port.partition("/")[0] for name, _, port in (peer.rpartition(":") for peer in peers) if name == host]
         return str(self._listen[1]) in ports and _is_here(host)
 
-    def _way(self, switch: Inbound) -> str:
+    def _way(self) -> str:
         """Where to send a call, empty where there is no way: an IPv6 address has colons `socket` would split at."""
         host, port = self._listen
-        peer = switch.sock.getsockname()[0] if host in _EVERYWHERE else "127.0.0.1" if host == "localhost" else host
+        peer = self._link.local_host if host in _EVERYWHERE else "127.0.0.1" if host == "localhost" else host
         # Without the pause the end of the old connection can end this park too.
         way = f"set:{_ASKED}=true,sleep:100,socket:{peer}:{port} async full,set:park_timeout={PARKED},park"
         return "" if ":" in peer else way

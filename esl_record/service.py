@@ -23,6 +23,7 @@ from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.inband import InbandDtmf, detect_inband
+from esl_record.esl.link import Link
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -34,6 +35,7 @@ from esl_record.http.server import HttpServer
 from esl_record.live import LiveCall, LiveCalls
 from esl_record.lock import held
 from esl_record.metrics import Metrics
+from esl_record.reclaim import Reclaim
 from esl_record.recording.encoding import Encodings
 from esl_record.recording.params import RecordParams
 from esl_record.recording.quarantine import FOLDER as QUARANTINE
@@ -45,7 +47,7 @@ from esl_record.recording.retention import expired
 from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.recording.vault import Vault
-from esl_record.returning import LOOK, Returning, go_on, let_go, was_asked_back
+from esl_record.returning import Returning, go_on, let_go, was_asked_back
 from esl_record.status import event
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
@@ -99,8 +101,7 @@ class Service:
         self._library = Library(settings.documents)
         self._handlers = Handlers(settings.handlers)
         self._draining = False
-        self._asked = Flag()
-        """Set once it is known which calls of an earlier run live."""
+        self.link = Link(settings.event_socket, settings.event_socket_password)
         self._ending = ExitStack()
         """What ``stop`` has to end, the last begun first."""
         self._server = Server(
@@ -179,11 +180,13 @@ class Service:
             self._server.start()
         except OSError as error:
             raise ConfigError(f"setting listen = {_shown(settings.listen)}: {error.strerror}") from error
+        returning = Returning(self.link, self.address, self._in_hand)
+        self._reclaim = Reclaim(self.link, returning, self._recovery, self._bookmarks, self.calls, self._live)
         sender.start()
         self._ending.callback(sender.stop)
         # The first expression of a process takes seconds to get ready for.
-        beside = (self._tick, self._recover, self._prune, self.metrics.watch_hub, javascript.prepare)
-        tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run, self._ask_back)]
+        beside = (self._tick, self._recover, self._prune, self.metrics.watch_hub, javascript.prepare, self.link.run)
+        tasks = [gevent.spawn(task) for task in (*beside, self._encodings.run, self._reclaim.run)]
         self._ending.callback(gevent.killall, tasks)
         log.info("listening on %s, recordings in %s", _shown(self.address), self.storage.recordings.absolute())
         log.info("http on %s, downloads from %s", _shown(self.http_address), self._links.base_url)
@@ -246,7 +249,7 @@ class Service:
             destination=session.data.get("Caller-Destination-Number", ""),
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
-        live = LiveCall(session, party, self._recorder, self._ended, self.settings.pause_sequences)
+        live = self._live(session, party)
         others = self.calls.all(session.uuid)
         for other in others:
             if other.session.lost:
@@ -299,6 +302,8 @@ class Service:
         finally:
             if (session.lost or (session.left and session.live)) and not self._draining:
                 # The call may live and come back over another connection; one that was sent elsewhere does live.
+                if session.lost and self.link.up:
+                    live.hand_over(_LAST_RECORDINGS)
                 live.follow()
             live.end(_LAST_RECORDINGS)
             if was_asked_back(session) and session.live and not session.left:
@@ -307,6 +312,14 @@ class Service:
             self.calls.remove(live)
             if not session.lost and self.calls.get(session.uuid) is None:
                 self._bookmarks.drop(session.uuid)
+
+    def _live(self, session: ReachedCall, party: Party) -> LiveCall:
+        sequences = self.settings.pause_sequences
+        return LiveCall(session, party, self._recorder, self._ended, sequences, self.link.listen_far)
+
+    def _in_hand(self, call_id: str) -> bool:
+        """Whether a connection of the call is served, and not only its recordings."""
+        return any(not call.session.lost for call in self.calls.all(call_id)) or self._server.serves(call_id)
 
     def _recorder(
         self, session: ReachedCall, party: Party, params: RecordParams, left: Recording | None, *, foreground: bool
@@ -354,29 +367,9 @@ class Service:
             self.metrics.tick.observe(took)
             gevent.sleep(max(0.0, self.settings.tick - took))
 
-    def _ask_back(self) -> None:
-        """Has calls that outlived an earlier run come back, each as soon as it waits."""
-        settings = self.settings
-        returning = Returning(
-            settings.event_socket,
-            settings.event_socket_password,
-            self.address,
-            lambda call_id: self.calls.get(call_id) is not None,
-        )
-        if waiting := self._recovery.waiting():
-            log.info("%d calls of an earlier run have left recordings", len(waiting))
-        while waiting := self._recovery.waiting() | self._bookmarks.waiting():
-            look = returning.look(waiting)
-            self._recovery.expect(look.live)
-            self._recovery.give_up(look.ended)
-            self._asked.set()
-            self._bookmarks.ended(look.ended)
-            gevent.sleep(LOOK)
-        self._asked.set()
-
     def _recover(self) -> None:
         """Completes what was left and no call comes back to."""
-        self._asked.wait()
+        self._reclaim.asked.wait()
         while True:
             for recording in self._recovery.run():
                 self.metrics.has_ended(recording)

@@ -32,6 +32,8 @@ class Link:
         """Why it is not connected."""
         self._address = address
         self._password = password
+        self.tried = Flag()
+        """Set when it has connected for the first time, or has failed to."""
         self._switch: Inbound | None = None
         self._linked: dict[str, list[LinkedCall]] = {}
         self._far: dict[str, list[Listener]] = {}
@@ -50,6 +52,7 @@ class Link:
                     switch.send(f"event plain {_ALWAYS}{f' {_OF_LINKED}' if self._linked else ''}")
                     self._switch, self.fault, wait = switch, "", FIRST_RETRY
                     log.info("event socket %s:%d: connected", *self._address)
+                    self.tried.set()
                     self._check_linked()
                     told = ""
                     switch.closed.wait()
@@ -58,17 +61,22 @@ class Link:
                 self.fault = str(error)
             finally:
                 self._switch = None
+                self.tried.set()
             if self.fault != told:
                 log.warning("the switch's event socket: %s; without it calls go on and are recorded", self.fault)
                 told = self.fault
             gevent.sleep(wait)
             wait = min(2 * wait, LAST_RETRY)
 
+    @property
+    def local_host(self) -> str:
+        """The address of this machine that the switch sees. Raises SwitchUnreachable."""
+        host: str = self._connected().sock.getsockname()[0]
+        return host
+
     def api(self, line: str) -> str:
         """The answer to an API command. Raises SwitchUnreachable, CallGone, CommandTimeout, CommandRefused."""
-        if self._switch is None:
-            raise SwitchUnreachable(f"event socket {self._address[0]}:{self._address[1]}: {self.fault}")
-        return self._switch.api(line)
+        return self._connected().api(line)
 
     def free(self, call_id: str) -> None:
         """Send a call on to the dialplan that waits in a `socket` nobody serves.
@@ -107,6 +115,11 @@ class Link:
             same.remove(call)
         if not same:
             self._linked.pop(call.uuid, None)
+
+    def _connected(self) -> Inbound:
+        if self._switch is None:
+            raise SwitchUnreachable(f"event socket {self._address[0]}:{self._address[1]}: {self.fault}")
+        return self._switch
 
     def _check_linked(self) -> None:
         """Tell the calls that have ended while there was no connection."""

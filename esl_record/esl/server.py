@@ -61,6 +61,10 @@ class Server:
     def address(self) -> tuple[str, int]:
         return self._listener.server_host, self._listener.server_port
 
+    def serves(self, call_id: str) -> bool:
+        """Whether a connection of that call is being served."""
+        return any(session.uuid == call_id for session in self._calls)
+
     def start(self) -> None:
         """Starts listening. Raises OSError if the address cannot be bound."""
         self._listener.start()

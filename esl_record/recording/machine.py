@@ -102,14 +102,16 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The call is on hold: the recording goes on with silence, which its timers take as such."""
+    """The call is on hold, by the recorded leg or the ``far`` end: what is silent then its timers take as such."""
 
     at: int
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Unhold:
     at: int
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,7 @@ class PauseSpan:
 class HoldSpan:
     start: int
     end: int
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,8 @@ class Machine:
     held: int = 0
     pauses: tuple[PauseSpan, ...] = ()
     holds: tuple[HoldSpan, ...] = ()
-    on_hold: int | None = None
-    """The sample at which a hold began that has not ended."""
+    on_hold: tuple[Hold, ...] = ()
+    """Holds that have not ended, one of a side."""
     end: End | None = None
     _pause: PauseSpan | None = field(default=None)
 
@@ -258,10 +261,10 @@ class Machine:
             case Resume(by=by) if self._pause is not None:
                 resumed = replace(self._unpaused(self.at, by), state=State.RECORDING)
                 return resumed, (ResumeTap(self._pause.behavior),)
-            case Hold() if self.on_hold is None:
-                return replace(self, on_hold=self.at), ()
-            case Unhold():
-                return self._unheld(self.at), ()
+            case Hold(far=far) if not self.holds_by(far):
+                return replace(self, on_hold=(*self.on_hold, Hold(self.at, far))), ()
+            case Unhold(far=far):
+                return self._unheld(self.at, far), ()
             case Stop():
                 return self._ended(End(self.at, State.FINISHED, EndReason.STOP))
             case HangUp():
@@ -274,13 +277,17 @@ class Machine:
         return self, ()
 
     def _ended(self, end: End) -> tuple["Machine", tuple[Action, ...]]:
-        ended = self._unpaused(end.at, PauseCause.END)._unheld(end.at)
+        ended = self._unpaused(end.at, PauseCause.END)._unheld(end.at, True)._unheld(end.at, False)
         return replace(ended, state=end.state, at=end.at, end=end), (end,)
 
-    def _unheld(self, at: int) -> "Machine":
-        if self.on_hold is None:
-            return self
-        return replace(self, holds=(*self.holds, HoldSpan(self.on_hold, max(at, self.on_hold))), on_hold=None)
+    def holds_by(self, far: bool) -> bool:
+        """Whether that side holds now."""
+        return any(hold.far is far for hold in self.on_hold)
+
+    def _unheld(self, at: int, far: bool) -> "Machine":
+        over = tuple(HoldSpan(hold.at, max(at, hold.at), far) for hold in self.on_hold if hold.far is far)
+        on_hold = tuple(hold for hold in self.on_hold if hold.far is not far)
+        return replace(self, holds=(*self.holds, *over), on_hold=on_hold)
 
     def _unpaused(self, at: int, by: PauseCause) -> "Machine":
         if self._pause is None:

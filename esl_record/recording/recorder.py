@@ -176,6 +176,10 @@ class Recorder:
     def resume(self, by: m.PauseCause = m.PauseCause.API) -> Flag:
         return self._post(lambda at: m.Resume(at, by))
 
+    def far_end_holds(self, held: bool) -> None:
+        """Note that the far end holds, or no longer does. The tap writes on meanwhile."""
+        self._post(lambda at: (m.Hold if held else m.Unhold)(at, far=True))
+
     def hand_over(self) -> None:
         """Has ``record`` raise CallGone and leave the recording as it is, for another to go on with."""
         self.handed_over = True
@@ -311,10 +315,10 @@ class Recorder:
         # A tick would hear beyond a pause that is still to come.
         track.past = True
         for hold in left.holds:
-            self._replay(m.Hold(round(hold.start * rate)))
-            # One that had not ended when it was noted.
-            if hold.end > hold.start:
-                self._replay(m.Unhold(round(hold.end * rate)))
+            self._replay(m.Hold(round(hold.start * rate), hold.far))
+            # One that had not ended when it was noted ends when the tap writes again.
+            if hold.end > hold.start or hold.far:
+                self._replay(m.Unhold(round(hold.end * rate), hold.far))
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
@@ -469,9 +473,11 @@ class Recorder:
         """Return what has happened to the recording so far."""
         rate = self._recording.sample_rate
         machine = self._machine
-        holds = [HoldTime(start=span.start / rate, end=span.end / rate) for span in machine.holds]
-        if machine.on_hold is not None:
-            holds.append(HoldTime(start=machine.on_hold / rate, end=machine.on_hold / rate))
+        open_holds = (m.HoldSpan(hold.at, hold.at, hold.far) for hold in machine.on_hold)
+        holds = [
+            HoldTime(start=span.start / rate, end=span.end / rate, far=span.far)
+            for span in (*machine.holds, *open_holds)
+        ]
         return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline)}
 
     def _pauses(self) -> list[PauseTime]:
@@ -513,7 +519,7 @@ class Recorder:
             growth.since = now
         elif grown:
             self._check_growth(now)
-            if self._machine.on_hold is not None and not self._hold_told:
+            if self._machine.holds_by(False) and not self._hold_told:
                 self._feed(m.Unhold(size))
         elif silent:
             self._look_after_silence(size, now - since)
@@ -540,7 +546,7 @@ class Recorder:
                 self._feed(m.HangUp(size))
                 return
             held = self._hold_told or self._session.on_hold()
-            if held and self._machine.on_hold is None:
+            if held and not self._machine.holds_by(False):
                 self._feed(m.Hold(size))
         except CallGone:
             return  # the next look finds the event socket lost
@@ -558,7 +564,7 @@ class Recorder:
             self._growth.since = time.monotonic()
             return
         self._room.doubt()
-        if self._machine.on_hold is not None:
+        if self._machine.holds_by(False):
             self._feed(m.Unhold(size))
         if silent >= (self._stall_timeout if size else FIRST_AUDIO):
             self._feed(m.TapFailed(size, f"the switch has written nothing for {silent:.1f} s"))

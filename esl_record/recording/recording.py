@@ -41,12 +41,16 @@ class PauseTime(BaseModel):
 
 
 class HoldTime(BaseModel):
-    """A hold, in seconds of the recording, which has silence there."""
+    """A hold by the recorded leg or by the far end, in seconds of the recording.
+
+    While the recorded leg holds the switch writes nothing, and the recording is silent.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     start: float
     end: float
+    far: bool = False
 
 
 class Recording(BaseModel):
