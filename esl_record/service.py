@@ -352,6 +352,15 @@ class Service:
 
     # ---- beside the calls
 
+    def _lacking(self) -> list[str]:
+        """What this service does without, and what that costs."""
+        if self.link.up:
+            return []
+        return [
+            f"{self.link.fault}: calls of a killed service are not taken back, the hold and the digits of a far end are "
+            "not seen, and a caller in a socket nobody serves stays there"
+        ]
+
     def _is_full(self) -> bool:
         return self._server.connections >= self.settings.capacity
 
@@ -405,6 +414,7 @@ class Service:
                 public_host=urlsplit(settings.public_url).hostname or "",
                 command_timeout=settings.command_timeout,
                 ready=self._health.unready,
+                lacking=self._lacking,
                 metrics=self._health.exposition,
             )
         )

@@ -32,8 +32,8 @@ class Parts:
     """What the application works with.
 
     ``project_id`` and ``token`` are what clients authenticate with; with neither the API is open. ``public_host``:
-    the host in the URL others reach this by. ``command_timeout``: seconds. ``ready`` gives what is wrong, ``metrics``
-    the figures and their content type.
+    the host in the URL others reach this by. ``command_timeout``: seconds. ``ready`` gives what is wrong, ``lacking``
+    what the service does without, ``metrics`` the figures and their content type.
     """
 
     ledger: Ledger
@@ -45,6 +45,7 @@ class Parts:
     public_host: str
     command_timeout: float
     ready: Callable[[], list[str]]
+    lacking: Callable[[], list[str]]
     metrics: Callable[[], tuple[bytes, str]]
 
 
@@ -64,7 +65,7 @@ def build(parts: Parts) -> "falcon.App[Any, Any]":
         PATH: Recordings(catalog, parts.links, parts.project_id),
         f"{PATH}/{{recording_id}}": OneRecording(parts.ledger, parts.links, parts.project_id),
         "/healthz": Alive(),
-        "/readyz": Ready(parts.ready),
+        "/readyz": Ready(parts.ready, parts.lacking),
         "/metrics": Figures(parts.metrics),
         "/openapi.json": Description(guarded=not access.open),
     }

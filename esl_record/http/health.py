@@ -23,10 +23,14 @@ class Alive:
 
 
 class Ready:
-    """``/readyz``: what keeps the service from its work, as a JSON list; 200 where nothing does, else 503."""
+    """``/readyz``: what is wrong, as a JSON list; 503 where it keeps the service from its work, else 200.
 
-    def __init__(self, ready: Callable[[], list[str]]) -> None:
+    ``lacking`` gives what the service does without.
+    """
+
+    def __init__(self, ready: Callable[[], list[str]], lacking: Callable[[], list[str]] = list) -> None:
         self._ready = ready
+        self._lacking = lacking
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         try:
@@ -36,7 +40,7 @@ class Ready:
             log.error("http: whether it is ready cannot be told: %s", error)
             wrong = ["whether it is ready cannot be told; the log has it"]
         resp.status = 503 if wrong else 200
-        _put(resp, wrong)
+        _put(resp, [*wrong, *self._lacking()])
 
     on_head = on_get
 

@@ -184,7 +184,7 @@ def _download(guarded: bool) -> Operation:
 def _health() -> dict[str, dict[str, Operation]]:
     wrong = {"content": {_JSON: {"schema": {"type": "array", "items": {"type": "string"}}}}}
     ready = {
-        200: {"description": "it can do its work", **wrong},
+        200: {"description": "it can do its work; what it does without", **wrong},
         503: {"description": "it cannot, and why", **wrong},
     }
     figures = {

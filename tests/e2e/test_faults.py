@@ -237,12 +237,15 @@ def test_strangers_and_idlers_hold_nothing_up(broken: RunningService) -> None:
         idler.close()
 
 
-def test_a_peer_outside_the_allow_list_gets_no_word(own_service: RunningService) -> None:
+def test_a_peer_outside_the_allow_list_is_told_to_go_on(own_service: RunningService) -> None:
     own_service.settings["peers"] = "192.0.2.0/24"
     own_service.start()
     with socket.create_connection(own_service.address) as stranger:
         stranger.settimeout(PATIENCE)
-        assert stranger.recv(100) == b""
+        stranger_reads = stranger.makefile("rb")
+        assert [stranger_reads.readline() for _ in range(2)] == [b"connect\n", b"\n"]
+        # It answers nothing: the call is told to go on all the same, and the connection ends.
+        assert stranger_reads.read() == b"resume\n\nexit\n\n"
     assert "refused: not in the setting peers" in own_service.log
 
 

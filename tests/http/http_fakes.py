@@ -122,6 +122,7 @@ class Site:
         """By control id."""
         self.session = FakeSession()
         self.wrong: list[str] = []
+        self.lacking: list[str] = []
         self.parts = Parts(
             **{
                 "ledger": self.ledger,
@@ -133,6 +134,7 @@ class Site:
                 "public_host": "pbx.example.com",
                 "command_timeout": timeout,
                 "ready": lambda: self.wrong,
+                "lacking": lambda: self.lacking,
                 "metrics": lambda: (b"esl_record_calls 1\n", "text/plain; version=0.0.4; charset=utf-8"),
                 **parts,
             }

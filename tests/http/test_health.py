@@ -52,6 +52,12 @@ def test_what_cannot_tell_whether_it_is_ready_is_not(make_site: MakeSite, error:
     assert answer.json == ["whether it is ready cannot be told; the log has it"]
 
 
+def test_what_it_does_without_is_told_and_keeps_it_from_nothing(site: Site) -> None:
+    site.lacking = ["no event socket"]
+    answer = site.get("/readyz", headers=NOBODY)
+    assert (answer.status_code, answer.json) == (200, ["no event socket"])
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/openapi.json", "/api/v1/calls"])
 def test_head_and_options(site: Site, path: str) -> None:
     head, get = site.ask("HEAD", path), site.get(path)
