@@ -357,8 +357,8 @@ class Service:
         if self.link.up:
             return []
         return [
-            f"{self.link.fault}: calls of a killed service are not taken back, the hold and the digits of a far end are "
-            "not seen, and a caller in a socket nobody serves stays there"
+            f"{self.link.fault}: calls of a killed service are not taken back, hold and digits of a far end are not "
+            "seen, and a caller in a socket nobody serves stays there"
         ]
 
     def _is_full(self) -> bool:

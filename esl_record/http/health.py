@@ -40,7 +40,7 @@ class Ready:
             log.error("http: whether it is ready cannot be told: %s", error)
             wrong = ["whether it is ready cannot be told; the log has it"]
         resp.status = 503 if wrong else 200
-        _put(resp, [*wrong, *self._lacking()])
+        _put(resp, wrong or self._lacking())
 
     on_head = on_get
 
