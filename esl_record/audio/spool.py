@@ -173,7 +173,8 @@ class Spool:
         """Read nothing more of the segment that is written; silence follows until the next one. Raises SpoolError."""
         if not self.in_gap:
             self._open_gap(self._clock())
-        self._broken = self._passes = True
+            self._passes = True
+        self._broken = True
 
     def add(self, segment: Segment) -> None:
         """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError."""

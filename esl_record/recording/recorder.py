@@ -130,6 +130,8 @@ class Recorder:
         """The switch has told of the hold, and will of its end."""
         self._stale = False
         """The leg has changed while the recording was paused."""
+        self._restarted = False
+        """The tap was started anew since it last wrote."""
         self._flows_since = 0.0
         """The unix time before which the tap was not to write."""
         self._suspect = ""
@@ -518,6 +520,7 @@ class Recorder:
         if paused:
             growth.since = now
         elif grown:
+            self._restarted = False
             self._check_growth(now)
             if self._machine.holds_by(False) and not self._hold_told:
                 self._feed(m.Unhold(size))
@@ -568,6 +571,17 @@ class Recorder:
             self._feed(m.Unhold(size))
         if silent >= (self._stall_timeout if size else FIRST_AUDIO):
             self._feed(m.TapFailed(size, f"the switch has written nothing for {silent:.1f} s"))
+        elif size and not self._restarted:
+            self._restart_tap(silent)
+
+    def _restart_tap(self, silent: float) -> None:
+        """Start a silent tap anew: what stays of a frame in a media bug that taps the write side holds it up."""
+        self._restarted = True
+        label, recording_id = self._session.label, self._recording.recording_id
+        log.warning("%s: recording %s: nothing written for %.1f s: its tap is restarted", label, recording_id, silent)
+        since = self._growth.since
+        self._move_tap()
+        self._growth.since = since
 
     def _finish(self) -> Recording:
         try:
@@ -580,10 +594,10 @@ class Recorder:
             self._tap.stop()
         recording = self._recording.model_copy(
             update={
-                "state": end.state,
-                "end_reason": end.reason,
+                "state": m.State.ERROR if self._suspect else end.state,
+                "end_reason": m.EndReason.ERROR if self._suspect else end.reason,
                 "terminator": end.terminator,
-                "error": end.detail,
+                "error": "; ".join(filter(None, (end.detail, self._suspect))),
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
                 **self._facts(),

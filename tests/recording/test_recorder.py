@@ -1915,6 +1915,40 @@ def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, hurrie
     assert "has written nothing" in running.result().error
 
 
+def test_a_tap_that_falls_silent_is_started_anew(bench: Make, hurried: None) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
+    first = running.session.path
+    running.hear(said(1.0))
+    wait_for(lambda: running.session.path != first)
+    running.hear(said(1.0))
+    running.session.hang_up()
+    recording = running.result()
+    assert recording.state is State.FINISHED
+    assert recording.duration >= 2.0
+    assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
+    assert [line for line in running.session.said if line.startswith("stop")] == [
+        f"stop {first}",
+    ]
+
+
+def test_a_tap_that_writes_more_than_time_passes_is_never_finished_audio(
+    bench: Make, hurried: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    running = bench(**NO_LIMITS, prepared=lambda session: setattr(session, "pace", 1.0)).begin()
+    first = running.session.path
+    running.hear(said(0.1))
+    gevent.sleep(0.05)
+    running.session.write(said(2.0))
+    running.tick()
+    wait_for(lambda: running.session.path != first)
+    running.session.hang_up()
+    recording = running.result()
+    assert how(recording) == (State.ERROR, EndReason.ERROR)
+    assert "wrong speed from 0.0 to 2.1 s" in recording.error
+    assert recording.file
+    assert "times the audio it was asked for" in caplog.text
+
+
 # ---- changes of the leg
 
 
