@@ -1937,7 +1937,7 @@ def test_a_tap_that_writes_more_than_time_passes_is_never_finished_audio(
     running = bench(**NO_LIMITS, prepared=lambda session: setattr(session, "pace", 1.0)).begin()
     first = running.session.path
     running.hear(said(0.1))
-    gevent.sleep(0.05)
+    wait_for(lambda: running.recorder._growth.written)
     running.session.write(said(2.0))
     running.tick()
     wait_for(lambda: running.session.path != first)
