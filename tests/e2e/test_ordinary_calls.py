@@ -633,7 +633,8 @@ def test_an_encrypted_call(lab: Lab) -> None:
 @pytest.mark.parametrize("answered", [True, False])
 def test_the_callee_speaks_before_it_answers(lab: Lab, answered: bool) -> None:
     """Early media: heard by a caller whom the document has answered, and by one whom it has not."""
-    steps: list[object] = ["answer", STEREO] if answered else [STEREO]
+    early = {"record_call": {"stereo": True, "early_media": True}}
+    steps: list[object] = ["answer", STEREO] if answered else [early]
     with (
         lab.phone("ann") as ann,
         lab.phone("bob", answer=183) as bob,
