@@ -1,6 +1,7 @@
 """The permanent connection to the switch's own event socket: calls that no outbound event socket reaches any more, and
 the far ends of those that one does."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 
@@ -109,6 +110,17 @@ class Link:
         self._linked.setdefault(call_id, []).append(linked)
         return linked
 
+    def find_tapped(self, path: str) -> "LinkedCall | None":
+        """Take on the call whose media bug writes ``path``; drop it afterwards. Raises as ``api`` does."""
+        for call_id in (row.get("uuid", "") for row in json.loads(self.api("show channels as json")).get("rows", [])):
+            try:
+                # It has the path of each bug.
+                if path in self.api(f"uuid_buglist {call_id}"):
+                    return self.call(call_id, {})
+            except CommandRefused:
+                pass  # that call has ended meanwhile
+        return None
+
     def drop(self, call: "LinkedCall") -> None:
         same = self._linked.get(call.uuid, [])
         if call in same:
@@ -207,3 +219,5 @@ class LinkedCall(ChannelCommands):
             self.over.set()
         for listener in tuple(self._listeners):
             listener(event)
+        if self.hangup_cause is not None:
+            self._link.drop(self)
