@@ -338,7 +338,7 @@ class Service:
             foreground=foreground,
             stall_timeout=self.settings.stall_timeout,
             pause_limit=self.settings.pause_limit,
-            find_moved=self.link.find_tapped,
+            find_tapped=self.link.find_tapped,
         )
 
     def _ended(self, recorder: Recorder) -> None:

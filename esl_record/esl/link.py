@@ -110,16 +110,21 @@ class Link:
         self._linked.setdefault(call_id, []).append(linked)
         return linked
 
-    def find_tapped(self, path: str) -> "LinkedCall | None":
-        """Take on the call whose media bug writes ``path``; drop it afterwards. Raises as ``api`` does."""
-        for call_id in (row.get("uuid", "") for row in json.loads(self.api("show channels as json")).get("rows", [])):
-            try:
-                # It has the path of each bug.
-                if path in self.api(f"uuid_buglist {call_id}"):
-                    return self.call(call_id, {})
-            except CommandRefused:
-                pass  # that call has ended meanwhile
-        return None
+    def find_tapped(self, path: str, call_id: str) -> "LinkedCall | None":
+        """Take on the call whose media bug writes ``path``, most likely ``call_id``. Raises as ``api`` does."""
+        if self._taps(call_id, path):
+            return self.call(call_id, {})
+        listed = json.loads(self.api("show channels as json")).get("rows", [])
+        others = (str(row.get("uuid", "")) for row in listed)
+        return next((self.call(other, {}) for other in others if self._taps(other, path)), None)
+
+    def _taps(self, call_id: str, path: str) -> bool:
+        try:
+            return f"<target>{path}</target>" in self.api(f"uuid_buglist {call_id}")
+        except CommandRefused as error:
+            if "no reply" in str(error):
+                return False  # there is no such call
+            raise
 
     def drop(self, call: "LinkedCall") -> None:
         same = self._linked.get(call.uuid, [])

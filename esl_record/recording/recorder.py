@@ -34,8 +34,9 @@ from esl_record.vad.features import hop_of
 
 log = logging.getLogger(__name__)
 
-FindMoved = Callable[[str], ReachedCall | None]
-"""Gives the call a media bug is on by now, by the path it writes."""
+FindTapped = Callable[[str, str], ReachedCall | None]
+"""Gives the call that a media bug is on, by the path it writes and the call it was started on, None where there is no
+such bug. Raises SwitchUnreachable, CallGone, CommandTimeout or CommandRefused where that cannot be found out."""
 
 Tell = Callable[[Recording, m.PauseBehavior | None], None]
 
@@ -92,8 +93,8 @@ class Recorder:
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
     whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
     where ``room`` has some. One in the ``foreground`` ends when the call leaves for another part of the dialplan.
-    ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed. ``find_moved`` finds the tap where an
-    attended transfer has replaced its channel and the switch was to take the recording along.
+    ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed. ``find_tapped`` finds the
+    tap once its event socket is lost, or where an attended transfer has replaced its channel and taken it along.
     """
 
     def __init__(
@@ -111,14 +112,14 @@ class Recorder:
         foreground: bool = False,
         stall_timeout: float = 10.0,
         pause_limit: float = 0.0,
-        find_moved: FindMoved = lambda path: None,
+        find_tapped: FindTapped | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.params = params
         self._left = left
         self.track: Track | None = None
         self._session = session
-        self._find_moved = find_moved
+        self._find_tapped = find_tapped
         self.moves = False
         """The channel of the tap has hung up, and the tap goes on, or may, on the one that has replaced it."""
         self._engine = engine
@@ -467,18 +468,28 @@ class Recorder:
         log.info("%s: recording %s goes on in another segment", self._session.label, self._recording.recording_id)
 
     def _follow_media(self) -> None:
-        """Go on where the switch has taken the tap, if it has."""
-        moved = None
-        with suppress(CallGone, CommandRefused, CommandTimeout, SwitchUnreachable):
-            moved = self._find_moved(str(self._spool.paths[0]))
-        if moved is None:
-            self.moves = False
+        """Go on where the switch has taken the tap; the recording ends with its channel if it has not."""
+        if not self._reach_tap():
             self._feed(m.HangUp(self._size()))
-            return
+        self.moves = not self._machine.state.final
+
+    def _reach_tap(self) -> bool:
+        """Whether the tap was found where its session does not reach it, or it is known that it is over."""
+        if self._find_tapped is None:
+            return False
+        try:
+            found = self._find_tapped(str(self._spool.paths[0]), self._session.uuid)
+        except (CallGone, CommandRefused, CommandTimeout, SwitchUnreachable) as error:
+            log.debug("%s: the tap cannot be looked for: %s", self._session.label, error)
+            return False
+        if found is None:
+            self._feed(m.HangUp(self._size()))
+            return True
         self._forget()
-        log.info("%s: recording %s goes on as %s", self._session.label, self._recording.recording_id, moved.label)
-        self._session = self._tap.session = moved
-        self._forget = moved.listen(self._on_event)
+        log.info("%s: recording %s goes on as %s", self._session.label, self._recording.recording_id, found.label)
+        self._session = self._tap.session = found
+        self._forget = found.listen(self._on_event)
+        return True
 
     def _check_leg(self) -> None:
         try:
@@ -530,6 +541,8 @@ class Recorder:
         before, since = growth.written, growth.since
         grown = growth.look(self._spool.written(), now)
         silent = now - since >= ASK_AFTER
+        if not self._session.connected and (silent or paused) and self._reach_tap():
+            return
         if not self._session.connected and (silent or paused):
             # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or
             # that nobody can resume it any more.
