@@ -300,7 +300,8 @@ class Service:
                 self._bookmarks.drop(session.uuid)
             let_go(session, [("script_error", error.code)])
         finally:
-            if (session.lost or (session.left and session.live)) and not self._draining:
+            moves = any(recorder.moves for recorder in live.recorders.values())
+            if (session.lost or moves or (session.left and session.live)) and not self._draining:
                 # The call may live and come back over another connection; one that was sent elsewhere does live.
                 if session.lost and self.link.up:
                     live.hand_over(_LAST_RECORDINGS)
@@ -337,6 +338,7 @@ class Service:
             foreground=foreground,
             stall_timeout=self.settings.stall_timeout,
             pause_limit=self.settings.pause_limit,
+            find_tapped=self.link.find_tapped,
         )
 
     def _ended(self, recorder: Recorder) -> None:

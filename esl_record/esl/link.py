@@ -1,6 +1,7 @@
 """The permanent connection to the switch's own event socket: calls that no outbound event socket reaches any more, and
 the far ends of those that one does."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 
@@ -116,6 +117,22 @@ class Link:
         self._linked.setdefault(call_id, []).append(linked)
         return linked
 
+    def find_tapped(self, path: str, call_id: str) -> "LinkedCall | None":
+        """Take on the call whose media bug writes ``path``, most likely ``call_id``. Raises as ``api`` does."""
+        if self._taps(call_id, path):
+            return self.call(call_id, {})
+        listed = json.loads(self.api("show channels as json")).get("rows", [])
+        others = (str(row.get("uuid", "")) for row in listed)
+        return next((self.call(other, {}) for other in others if self._taps(other, path)), None)
+
+    def _taps(self, call_id: str, path: str) -> bool:
+        try:
+            return f"<target>{path}</target>" in self.api(f"uuid_buglist {call_id}")
+        except CommandRefused as error:
+            if "no reply" in str(error):
+                return False  # there is no such call
+            raise
+
     def drop(self, call: "LinkedCall") -> None:
         same = self._linked.get(call.uuid, [])
         if call in same:
@@ -214,3 +231,5 @@ class LinkedCall(ChannelCommands):
             self.over.set()
         for listener in tuple(self._listeners):
             listener(event)
+        if self.hangup_cause is not None:
+            self._link.drop(self)

@@ -14,6 +14,7 @@ from gevent.lock import BoundedSemaphore
 from esl_record.audio import formats
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, DatabaseError, SpoolError
 from esl_record.esl.channel import ReachedCall
+from esl_record.esl.inbound import SwitchUnreachable
 from esl_record.esl.unanswered import await_answer
 from esl_record.esl.wire import Event as SwitchEvent
 from esl_record.hub import off_hub
@@ -32,6 +33,10 @@ from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of
 
 log = logging.getLogger(__name__)
+
+FindTapped = Callable[[str, str], ReachedCall | None]
+"""Gives the call that a media bug is on, by the path it writes and the call it was started on, None where there is no
+such bug. Raises SwitchUnreachable, CallGone, CommandTimeout or CommandRefused where that cannot be found out."""
 
 Tell = Callable[[Recording, m.PauseBehavior | None], None]
 
@@ -59,6 +64,9 @@ _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
 
+_FOLLOWING = ("recording_follow_transfer", "recording_follow_attxfer")
+"""Channel variables that have the switch take a media bug along where an attended transfer replaces its channel."""
+
 _ENDS = (m.Stop, m.HangUp, m.Transfer)
 """What ends a recording whether or not anything is written: until then its call lived."""
 
@@ -85,7 +93,8 @@ class Recorder:
     that is: how long a tap may write nothing while its call lives. ``left`` is a recording an earlier run has begun,
     whose tap still writes: what it has written is heard first, and then the recording goes on. Any other is begun only
     where ``room`` has some. One in the ``foreground`` ends when the call leaves for another part of the dialplan.
-    ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed.
+    ``pause_limit`` is in seconds of wall time, too: a longer pause is resumed. ``find_tapped`` finds the
+    tap once its event socket is lost, or where an attended transfer has replaced its channel and taken it along.
     """
 
     def __init__(
@@ -103,12 +112,16 @@ class Recorder:
         foreground: bool = False,
         stall_timeout: float = 10.0,
         pause_limit: float = 0.0,
+        find_tapped: FindTapped | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.params = params
         self._left = left
         self.track: Track | None = None
         self._session = session
+        self._find_tapped = find_tapped
+        self.moves = False
+        """The channel of the tap has hung up, and the tap goes on, or may, on the one that has replaced it."""
         self._engine = engine
         self._storage = storage
         self._tell_state = tell
@@ -227,7 +240,7 @@ class Recorder:
         Raises CallGone if the call ends before the recording has begun.
         """
         failure = "" if self._left else self._prepare()
-        forget = self._session.listen(self._on_event)
+        self._forget = self._session.listen(self._on_event)
         if self._left and self._session.hangup_cause is not None:
             self._post(m.HangUp, settles=True)
         try:
@@ -242,7 +255,7 @@ class Recorder:
                 self._follow()
             return self._finish()
         finally:
-            forget()
+            self._forget()
             if self.track is not None:
                 self._engine.leave(self.track)
             self._spool.close()
@@ -454,6 +467,30 @@ class Recorder:
         self._growth.restart(0, time.monotonic())
         log.info("%s: recording %s goes on in another segment", self._session.label, self._recording.recording_id)
 
+    def _follow_media(self) -> None:
+        """Go on where the switch has taken the tap; the recording ends with its channel if it has not."""
+        if not self._reach_tap():
+            self._feed(m.HangUp(self._size()))
+        self.moves = not self._machine.state.final
+
+    def _reach_tap(self) -> bool:
+        """Whether the tap was found where its session does not reach it, or it is known that it is over."""
+        if self._find_tapped is None:
+            return False
+        try:
+            found = self._find_tapped(str(self._spool.paths[0]), self._session.uuid)
+        except (CallGone, CommandRefused, CommandTimeout, SwitchUnreachable) as error:
+            log.debug("%s: the tap cannot be looked for: %s", self._session.label, error)
+            return False
+        if found is None:
+            self._feed(m.HangUp(self._size()))
+            return True
+        self._forget()
+        log.info("%s: recording %s goes on as %s", self._session.label, self._recording.recording_id, found.label)
+        self._session = self._tap.session = found
+        self._forget = found.listen(self._on_event)
+        return True
+
     def _check_leg(self) -> None:
         try:
             fits = self._tap.fits()
@@ -504,6 +541,8 @@ class Recorder:
         before, since = growth.written, growth.since
         grown = growth.look(self._spool.written(), now)
         silent = now - since >= ASK_AFTER
+        if not self._session.connected and (silent or paused) and self._reach_tap():
+            return
         if not self._session.connected and (silent or paused):
             # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or
             # that nobody can resume it any more.
@@ -673,7 +712,11 @@ class Recorder:
         elif event.name == "CHANNEL_EXECUTE_COMPLETE" and self._session.left and self._foreground:
             self._post(m.Transfer)
         elif event.name == "CHANNEL_HANGUP":
-            self._post(m.HangUp, settles=True)
+            if any(event.get(f"variable_{name}") == "true" for name in _FOLLOWING) and not self._foreground:
+                self.moves = True
+                self._act(self._follow_media)
+            else:
+                self._post(m.HangUp, settles=True)
         elif event.name == "RECORD_STOP" and self._tap.writes(event.get("Record-File-Path")):
             self._closed.set()
             if self._session.live:

@@ -73,14 +73,14 @@ class Tap:
     def __init__(self, session: ReachedCall, spool: Spool, params: RecordParams) -> None:
         self.rate = NARROW_BAND
         """Samples a second of the recording."""
-        self._session = session
+        self.session = session
         self._spool = spool
         self._params = params
         self._leg_rate = 0
 
     def ask_rate(self) -> int:
         """Ask for the rate of the leg, which becomes the recording's."""
-        told = self._session.get_variable("read_rate") or ""
+        told = self.session.get_variable("read_rate") or ""
         self.rate = _number(told) or NARROW_BAND
         self._leg_rate = self.rate
         return self.rate
@@ -115,11 +115,11 @@ class Tap:
 
     def pause(self, *, mask: bool) -> None:
         for path in self._spool.paths:
-            self._session.pause_tap(str(path), mask=mask)
+            self.session.pause_tap(str(path), mask=mask)
 
     def resume(self, *, mask: bool) -> None:
         for path in self._spool.paths:
-            self._session.resume_tap(str(path), mask=mask)
+            self.session.resume_tap(str(path), mask=mask)
 
     def writes(self, path: str) -> bool:
         """Whether ``path`` is a file of the segment that is written."""
@@ -137,7 +137,7 @@ class Tap:
         return self._spool.timeline.segments[-1] == self._segment()
 
     def _segment(self) -> Segment:
-        if self._session.leg_channels() == 2:
+        if self.session.leg_channels() == 2:
             # The switch writes both channels of such a leg, whatever it is asked for: one side at a time.
             return Segment(channels=2, split=self._params.stereo)
         return Segment(channels=2 if self._params.stereo else 1)
@@ -145,17 +145,17 @@ class Tap:
     def _start(self) -> None:
         paths = self._spool.paths
         if len(paths) == 1:
-            self._session.start_tap(str(paths[0]), tap_variables(self._params, self.rate))
+            self.session.start_tap(str(paths[0]), tap_variables(self._params, self.rate))
             return
         for path, side in zip(paths, (Direction.SPEAK, Direction.LISTEN), strict=True):
-            self._session.start_tap(str(path), _variables(self.rate, stereo=False, side=side))
+            self.session.start_tap(str(path), _variables(self.rate, stereo=False, side=side))
 
     def _stop(self, paths: list[Path]) -> None:
         for path in paths:
             try:
-                self._session.stop_tap(str(path))
+                self.session.stop_tap(str(path))
             except (CallGone, CommandRefused, CommandTimeout) as error:
-                log.debug("%s: stopping the tap: %s", self._session.label, error)
+                log.debug("%s: stopping the tap: %s", self.session.label, error)
 
 
 class Growth:

@@ -38,6 +38,7 @@ class Api:
             "uuid_answer": self._answer,
             "uuid_audio": self._audio,
             "uuid_break": self._break,
+            "uuid_buglist": self._list_bugs,
             "uuid_dump": self._dump,
             "uuid_exists": lambda text: "true" if self.locate(text) or self._bridged_with(text) else "false",
             "uuid_getvar": self._getvar,
@@ -109,6 +110,16 @@ class Api:
             return _NO_CHANNEL
         call.session.stop_broadcast(flush="all" in flags)
         return "+OK\n"
+
+    def _list_bugs(self, text: str) -> str:
+        """The taps alone; of a call that is not there nothing at all."""
+        call = self.locate(text)
+        if call is None:
+            return ""
+        bug = " <media-bug>\n  <function>session_record</function>\n  <target>{}</target>\n"
+        bug += "  <thread-locked>0</thread-locked>\n </media-bug>\n"
+        listed = "".join(bug.format(path) for path in call.session.recordings)
+        return f"<media-bugs>\n{listed}</media-bugs>\n"
 
     def _dump(self, text: str) -> str:
         if not text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from esl_record.standin.channel import Channel
@@ -41,6 +42,9 @@ class Recordings:
 
     def __contains__(self, path: object) -> bool:
         return path in self._bugs
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._bugs))
 
     def said(self, frame: Frame) -> None:
         """One frame has been read off the call; files grow now, and limits are looked at."""

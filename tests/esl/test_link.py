@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import gevent
 import numpy as np
@@ -50,7 +51,7 @@ def placed(switch: Switch, *behind: tuple[str, str]) -> Call:
     )
 
 
-def test_a_call_it_reaches_can_be_tapped_and_its_end_is_told(switch: Switch, link: Link, tmp_path: object) -> None:
+def test_a_call_it_reaches_can_be_tapped_and_its_end_is_told(switch: Switch, link: Link, tmp_path: Path) -> None:
     call = placed(switch, ("playback", "silence_stream://-1"))
     wait_for(call, "playback")
     linked = link.call(call.uuid, {})
@@ -123,3 +124,17 @@ def test_a_caller_in_a_socket_nobody_serves_is_sent_on(switch: Switch, link: Lin
         while call.channel.get("current_application") != "playback":
             link.free(call.uuid)
             gevent.sleep(0.05)
+
+
+def test_a_tap_is_found_by_its_path_wherever_it_is(switch: Switch, link: Link, tmp_path: Path) -> None:
+    call, other = (placed(switch, ("playback", "silence_stream://-1")) for _ in range(2))
+    for one in (call, other):
+        wait_for(one, "playback")
+    path = str(tmp_path / "a.raw")
+    assert link.find_tapped(path, call.uuid) is None
+    link.call(other.uuid, {}).start_tap(path, {})
+    for likely in (other.uuid, call.uuid, "gone"):
+        found = link.find_tapped(path, likely)
+        assert found is not None
+        assert found.uuid == other.uuid
+    assert link.find_tapped(path[:-1], other.uuid) is None
