@@ -22,8 +22,8 @@ FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 
 WITHOUT = (
     "calls and their recordings go on without it, but parked calls of a killed service are not reclaimed, recordings "
-    "of calls that are elsewhere are not resumed after a restart, holds and digits of a far end are not seen, and a "
-    "caller in a `socket` that nobody serves stays there"
+    "of calls that are elsewhere are not resumed after a restart or taken along by an attended transfer, holds and "
+    "digits of a far end are not seen, and a caller in a `socket` that nobody serves stays there"
 )
 """What the service does while it is not connected, and what it does not."""
 

@@ -30,6 +30,7 @@ from esl_record.esl import wire
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
+from esl_record.standin import voice
 
 if phones.placed_by != "freeswitch" or not shutil.which("freeswitch") or not importlib.util.find_spec("pjsua2"):
     pytest.skip(
@@ -284,8 +285,9 @@ def lab(switch: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 # ---- hold
 
 
-@pytest.mark.parametrize("kind", ["sendonly", "inactive", "address"])
+@pytest.mark.parametrize("kind", ["sendonly", "inactive", "address", "uuid_hold"])
 def test_the_caller_holds(lab: Lab, kind: str) -> None:
+    """By a re-INVITE of its phone, or by the switch's command `uuid_hold`."""
     with (
         lab.phone("ann", hold_address=kind == "address") as ann,
         lab.phone("bob", answer=200) as bob,
@@ -297,9 +299,14 @@ def test_the_caller_holds(lab: Lab, kind: str) -> None:
         call.say(bob, BOB)
         call.talk(3)
         held = time.monotonic()
-        ann.reinvite("inactive" if kind == "inactive" else "hold")
-        call.talk(STALLED)
-        ann.reinvite("unhold")
+        if kind == "uuid_hold":
+            call.switch.api(f"uuid_hold {call.uuid}")
+            call.talk(STALLED)
+            call.switch.api(f"uuid_hold off {call.uuid}")
+        else:
+            ann.reinvite("inactive" if kind == "inactive" else "hold")
+            call.talk(STALLED)
+            ann.reinvite("unhold")
         held = time.monotonic() - held
         call.talk(3)
         taken = call.hang_up().finished().lasted(begun)
@@ -307,6 +314,11 @@ def test_the_caller_holds(lab: Lab, kind: str) -> None:
     aligned(left)
     aligned(right)
     silent_once(left, held)
+    (hold,) = taken.recording.holds
+    assert not hold.far
+    assert hold.end - hold.start == pytest.approx(held, abs=1.0)
+    (gap,) = [one for one in taken.recording.gaps if one[1] - one[0] > 1]
+    assert gap[1] - gap[0] == pytest.approx(held, abs=1.0)
     assert left.said >= 5500, str(left)
     assert right.said >= 5500, str(right)
 
@@ -361,6 +373,32 @@ def test_both_hold(lab: Lab) -> None:
     aligned(right)
     silent_once(left, STALLED + 2, tolerance=1.0)
     silent_once(right, STALLED + 4, tolerance=1.5)
+
+
+@pytest.mark.parametrize(
+    ("speaks", "limits", "reason", "lasts"),
+    [
+        (True, {"end_silence_timeout": 3, "initial_timeout": 0}, EndReason.END_SILENCE, 6.0),
+        (False, {"initial_timeout": 4, "end_silence_timeout": 0}, EndReason.INITIAL_TIMEOUT, 4.0),
+    ],
+)
+def test_a_hold_is_silence_to_the_timers(
+    lab: Lab, speaks: bool, limits: dict[str, int], reason: EndReason, lasts: float
+) -> None:
+    with lab.phone("ann") as ann, lab.recorded(ann, "answer", {"record": limits}, "hangup") as call:
+        begun = call.begun()
+        if speaks:
+            call.say(ann, voice.say(10))
+        call.talk(3 if speaks else 1)
+        ann.reinvite("hold")
+        call.wait("CHANNEL_HANGUP_COMPLETE")
+        lab.service.wait(lambda: lab.service.recordings(call.uuid), "the recording")
+        lasted = time.monotonic() - begun
+    ((_, recording),) = lab.service.recordings(call.uuid)
+    assert recording.end_reason is reason
+    assert recording.state is (State.FINISHED if speaks else State.NO_INPUT)
+    assert recording.duration == pytest.approx(lasts, abs=0.5)
+    assert recording.duration == pytest.approx(lasted, abs=1.5)
 
 
 def test_a_held_message_is_as_long_as_it_was_allowed_to_be(lab: Lab) -> None:
