@@ -363,7 +363,14 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("esl_record.recording.recorder.FIRST_AUDIO", 0.3)
 
 
+@pytest.fixture
+def ask_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets how long a tap may be silent before it is looked after; while a test writes on it must not be short."""
+    return lambda seconds: monkeypatch.setattr("esl_record.recording.recorder.ASK_AFTER", seconds)
+
+
 Make = Callable[..., Bench]
+AskAfter = Callable[[float], None]
 
 
 def silence(seconds: float) -> Samples:
@@ -1849,18 +1856,21 @@ def wait_for(condition: Callable[[], object]) -> None:
             gevent.sleep(0.01)
 
 
-def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, hurried: None) -> None:
+def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
     running.session.tell("CHANNEL_HOLD")
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap)
     wait_for(lambda: spool.size() >= 1.5 * RATE)
     running.tick()
     running.session.tell("CHANNEL_UNHOLD")
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
+    assert len(recording.gaps) == 1, (recording.gaps, recording.holds, running.session.said, spool.timeline.spans)
     ((start, end),), (hold,) = recording.gaps, recording.holds
     assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
     assert start == 1.0
@@ -1873,13 +1883,15 @@ def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(ben
     assert np.array_equal(audio[round(end * RATE) :], said(1.0))
 
 
-def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, hurried: None) -> None:
+def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
     running.session.far_end_holds = True
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap and spool.size() >= 1.5 * RATE)
     running.session.far_end_holds = False
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
@@ -1890,13 +1902,15 @@ def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench:
     assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
 
 
-def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, hurried: None) -> None:
+def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap)
     assert spool.size() == RATE
     gevent.sleep(0.3)
+    ask_after(LIMIT)
     running.hear(said(0.02))
     running.session.hang_up()
     recording = running.result()
@@ -1906,20 +1920,23 @@ def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(benc
     assert end - start >= 0.25
 
 
-def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, hurried: None) -> None:
-    running = bench(**NO_LIMITS, stall_timeout=0.2).begin()
+def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, ask_after: AskAfter) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=2.0).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
     running.session.tell("CHANNEL_HOLD")
     wait_for(lambda: running.recorder._spool.in_gap)
     running.session.tell("CHANNEL_UNHOLD")
     assert "has written nothing" in running.result().error
 
 
-def test_a_tap_that_falls_silent_is_started_anew(bench: Make, hurried: None) -> None:
+def test_a_tap_that_falls_silent_is_started_anew(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
     first = running.session.path
     running.hear(said(1.0))
+    ask_after(0.03)
     wait_for(lambda: running.session.path != first)
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
