@@ -470,7 +470,7 @@ class Recorder:
     def _follow_media(self) -> None:
         """Go on where the switch has taken the tap; the recording ends with its channel if it has not."""
         if not self._reach_tap():
-            self._feed(m.HangUp(self._size()))
+            self._end_with_channel()
         self.moves = not self._machine.state.final
 
     def _reach_tap(self) -> bool:
@@ -483,13 +483,17 @@ class Recorder:
             log.debug("%s: the tap cannot be looked for: %s", self._session.label, error)
             return False
         if found is None:
-            self._feed(m.HangUp(self._size()))
+            self._end_with_channel()
             return True
         self._forget()
         log.info("%s: recording %s goes on as %s", self._session.label, self._recording.recording_id, found.label)
         self._session = self._tap.session = found
         self._forget = found.listen(self._on_event)
         return True
+
+    def _end_with_channel(self) -> None:
+        self._spool.let_pass()
+        self._feed(m.HangUp(self._size()))
 
     def _check_leg(self) -> None:
         try:
