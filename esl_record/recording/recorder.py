@@ -316,26 +316,35 @@ class Recorder:
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
         track.past = True
-        for hold in left.holds:
-            self._replay(m.Hold(round(hold.start * rate), hold.far))
-            # One that had not ended when it was noted ends when the tap writes again.
-            if hold.end > hold.start or hold.far:
-                self._replay(m.Unhold(round(hold.end * rate), hold.far))
-        for number, pause in enumerate(left.pauses, 1):
-            start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
-            self._rehear(track, start)
-            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
-            self._replay(m.Pause(start, pause.behavior, began_by, pause.since or self._clock()))
-            track.hold(start)
-            if number < len(left.pauses) or left.state is not m.State.PAUSED:
-                self._rehear(track, end)
-                self._replay(m.Resume(end, ended_by))
-                track.release(end)
+        for at, event in self._noted_events(left):
+            self._rehear(track, at)
+            self._replay(event)
+            if isinstance(event, m.Pause):
+                track.hold(at)
+            elif isinstance(event, m.Resume):
+                track.release(at)
         self._rehear(track, self._size())
         track.past = False
         if not self._machine.state.final and not self._taps_on(left):
             self._post(m.Stop)
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)
+
+    def _noted_events(self, left: Recording) -> list[tuple[int, m.Event]]:
+        """Return what was noted of holds and pauses, in order of time, each with its sample."""
+        size, events = self._spool.size(), list[tuple[int, m.Event]]()
+        for hold in left.holds:
+            start, end = (min(round(at * left.sample_rate), size) for at in (hold.start, hold.end))
+            events.append((start, m.Hold(start, hold.far)))
+            # One that had not ended when it was noted ends when the tap writes again.
+            if end > start or hold.far:
+                events.append((end, m.Unhold(end, hold.far)))
+        for number, pause in enumerate(left.pauses, 1):
+            start, end = (min(round(at * left.sample_rate), size) for at in (pause.start, pause.end))
+            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
+            events.append((start, m.Pause(start, pause.behavior, began_by, pause.since or self._clock())))
+            if number < len(left.pauses) or left.state is not m.State.PAUSED:
+                events.append((end, m.Resume(end, ended_by)))
+        return sorted(events, key=lambda one: one[0])
 
     def _taps_on(self, left: Recording) -> bool:
         """Whether the tap is there: the run that stopped it may have got no further. It is told again what was noted
@@ -420,6 +429,9 @@ class Recorder:
         try:
             if isinstance(action, m.PauseTap):
                 self._tap.pause(mask=mask)
+                if not mask:
+                    # What is skipped of a hold is not in the recording.
+                    self._spool.close_gap()
                 self.track.hold(self._size())
                 self._tell(action.behavior)
             else:
@@ -431,7 +443,7 @@ class Recorder:
                 self._growth.restart(self._spool.written(), time.monotonic())
                 self._flows_since = self._clock()
                 self._tell()
-        except (CommandRefused, CommandTimeout) as error:
+        except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
             pass  # the hang-up is on its way
@@ -517,7 +529,7 @@ class Recorder:
             return
         if len(self._spool.timeline.spans) != self._noted:
             self._note()
-        if paused:
+        if paused and not (self._hold_told and silent and not self._skipping):
             growth.since = now
         elif grown:
             self._restarted = False
@@ -663,7 +675,7 @@ class Recorder:
             self._post(lambda at: m.Digit(at, digit))
         elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
             self._hold_told = event.name == "CHANNEL_HOLD"
-            if not self._hold_told and self._machine.pausing is None and self.track is not None:
+            if not self._hold_told and not self._skipping and self.track is not None:
                 # The next thing the tap writes comes behind the hold, however short that was.
                 with suppress(SpoolError):
                     self._spool.open_gap(self._flows_since, passes=False)
@@ -688,12 +700,17 @@ class Recorder:
 
     def _on_codec(self, rate: str) -> None:
         changed = self._tap.takes_codec(rate)
-        pause = self._machine.pausing
-        if changed and self.track is not None and (pause is None or pause.behavior is m.PauseBehavior.SILENCE):
+        if changed and self.track is not None and not self._skipping:
             # From here on the tap that runs writes at another speed.
             with suppress(SpoolError):
                 self._spool.cut()
         self._act(self._move_tap if changed else self._check_leg)
+
+    @property
+    def _skipping(self) -> bool:
+        """Whether the recording is paused, and nothing stands in it for what passes."""
+        pause = self._machine.pausing
+        return pause is not None and pause.behavior is m.PauseBehavior.SKIP
 
     def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> Flag:
         if event in _ENDS:

@@ -126,9 +126,12 @@ class Tap:
         return path in map(str, self._spool.paths)
 
     def takes_codec(self, told: str) -> bool:
-        """Whether a codec of so many samples a second is another one than the running tap was started with."""
+        """Whether a codec of so many samples a second is another one than the running tap was started with.
+
+        One that an earlier run has started may have been started with any.
+        """
         rate = _number(told)
-        changed = rate not in (0, self._leg_rate) and self._leg_rate != 0
+        changed = rate not in (0, self._leg_rate)
         self._leg_rate = rate or self._leg_rate
         return changed
 
