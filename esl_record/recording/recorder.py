@@ -125,7 +125,7 @@ class Recorder:
         self._spool = storage.spool(self._recording)
         self._tap = Tap(session, self._spool, params)
         self._growth = Growth()
-        self._noted = len(self._spool.timeline.spans)
+        self._noted = (len(self._spool.timeline.spans), 0, 0)
         self._hold_told = False
         """The switch has told of the hold, and will of its end."""
         self._stale = False
@@ -352,8 +352,10 @@ class Recorder:
         behavior = left.pauses[-1].behavior if left.pauses else m.PauseBehavior.SKIP
         mask, paused = behavior is m.PauseBehavior.SILENCE, left.state is m.State.PAUSED
         self._tap.stop_earlier()
+        self._stale = paused and not self._tap.started
         try:
-            (self._tap.pause if paused else self._tap.resume)(mask=mask)
+            if not self._stale:
+                (self._tap.pause if paused else self._tap.resume)(mask=mask)
             self._tell(behavior if paused else None)
         except CommandRefused:
             return False
@@ -450,14 +452,15 @@ class Recorder:
 
     def _move_tap(self) -> None:
         """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of."""
-        if self._machine.state is m.State.PAUSED:
-            self._stale = True
-            return
-        self._stale = False
+        self._stale = self._machine.state is m.State.PAUSED
         try:
-            self._tap.add()
+            self._tap.add(cut=not self._skipping)
             # First: what a later start does not know of it cannot find.
             self._note()
+            if self._stale:
+                # A new tap would write before it can be paused: it starts when the recording resumes.
+                self._tap.stop_earlier()
+                return
             self._tap.move()
         except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), f"the tap could not be started again: {error}"))
@@ -476,12 +479,17 @@ class Recorder:
 
     def _note(self) -> None:
         """Write down pauses, holds and segments for a later start: it could not see them in the spool."""
-        self._noted = len(self._spool.timeline.spans)
+        self._noted = self._notable()
         noted = self.recording.model_copy(update=self._facts())
         try:
             off_hub(lambda: self._storage.announce(noted))
         except OSError as error:
             log.error("%s: pause of recording %s: %s", self._session.label, noted.recording_id, error)
+
+    def _notable(self) -> tuple[int, int, int]:
+        """Return how many spans, holds and ends of holds there are to be noted."""
+        machine = self._machine
+        return len(self._spool.timeline.spans), len(machine.holds) + len(machine.on_hold), len(machine.holds)
 
     def _facts(self) -> dict[str, object]:
         """Return what has happened to the recording so far."""
@@ -527,8 +535,6 @@ class Recorder:
             # A switch that cannot write goes on trying: it takes what others give up of the disk, with holes between.
             self._feed(m.TapFailed(size, fault))
             return
-        if len(self._spool.timeline.spans) != self._noted:
-            self._note()
         if paused and not (self._hold_told and silent and not self._skipping):
             growth.since = now
         elif grown:
@@ -538,6 +544,8 @@ class Recorder:
                 self._feed(m.Unhold(size))
         elif silent:
             self._look_after_silence(size, now - since)
+        if self._notable() != self._noted and not self._machine.state.final:
+            self._note()
 
     def _check_growth(self, now: float) -> None:
         excess = self._growth.excess(now)

@@ -94,9 +94,9 @@ class Tap:
         self._spool.begin(self._segment())
         self._start()
 
-    def add(self) -> None:
-        """Add a segment to the spool, for ``move`` to start. Raises SpoolError too."""
-        self._spool.add(self._segment())
+    def add(self, *, cut: bool = True) -> None:
+        """Add a segment to the spool, for ``move`` to start; ``cut`` as in Spool. Raises SpoolError too."""
+        self._spool.add(self._segment(), cut=cut)
 
     def move(self) -> None:
         """Start the segment that was added, and stop the one before."""
@@ -120,6 +120,11 @@ class Tap:
     def resume(self, *, mask: bool) -> None:
         for path in self._spool.paths:
             self._session.resume_tap(str(path), mask=mask)
+
+    @property
+    def started(self) -> bool:
+        """Whether the segment that is written has been started."""
+        return all(path.exists() for path in self._spool.paths)
 
     def writes(self, path: str) -> bool:
         """Whether ``path`` is a file of the segment that is written."""
