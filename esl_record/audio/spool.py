@@ -182,9 +182,13 @@ class Spool:
             self._passes = True
         self._broken = True
 
-    def add(self, segment: Segment) -> None:
-        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError."""
-        self.cut()
+    def add(self, segment: Segment, *, cut: bool = True) -> None:
+        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError.
+
+        Without ``cut`` no gap begins: nothing is written until another segment is added.
+        """
+        if cut:
+            self.cut()
         self.timeline.segments.append(segment)
         self._broken = False
 

@@ -123,6 +123,7 @@ class FakeSession:
         if self.makes_spool:
             # Held open, as the switch does: what becomes of the path does not keep it from writing.
             self._files[self.path] = self.path.open("ab", buffering=0), 2 if stereo else 1
+        self._masked = self._paused = False
         self.tapped.set()
 
     def stop_tap(self, path: str) -> None:
@@ -2029,7 +2030,6 @@ def test_a_codec_that_changes_in_a_pause_makes_the_segment_at_its_end(bench: Mak
     assert running.session.path == first
     running.recorder.resume().wait(LIMIT)
     assert running.session.path != first
-    running.session._paused = False
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
