@@ -17,6 +17,7 @@ from rich.markup import escape
 from esl_record.config import Settings, check_spool
 from esl_record.errors import CommandRefused, ConfigError, EslRecordError
 from esl_record.esl.inbound import Inbound
+from esl_record.esl.link import WITHOUT
 from esl_record.handlers.loader import found_in, mistake
 from esl_record.recording.room import shortage
 from esl_record.recording.storage import Storage
@@ -79,7 +80,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             yield from _modules(switch)
             yield _spool(switch, storage.spool_dir)
     except EslRecordError as error:
-        yield Finding("event socket", False, str(error), "settings event_socket and event_socket_password")
+        mend = "set event_socket and event_socket_password as event_socket.conf.xml has them"
+        yield Finding("event socket", False, f"{error}: {WITHOUT}", mend)
 
 
 def _packages() -> Iterator[Finding]:

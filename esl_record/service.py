@@ -23,7 +23,7 @@ from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.inband import InbandDtmf, detect_inband
-from esl_record.esl.link import Link
+from esl_record.esl.link import WITHOUT, Link
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.handlers.loader import Handlers, called_by
@@ -358,10 +358,7 @@ class Service:
         """What this service does without, and what that costs."""
         if self.link.up:
             return []
-        return [
-            f"{self.link.fault}: calls of a killed service are not taken back, hold and digits of a far end are not "
-            "seen, and a caller in a socket nobody serves stays there"
-        ]
+        return [f"{self.link.fault}: {WITHOUT}"]
 
     def _is_full(self) -> bool:
         return self._server.connections >= self.settings.capacity

@@ -16,6 +16,7 @@ from test_dial import FakeSwitch, Wire
 from esl_record import doctor
 from esl_record.config import Settings
 from esl_record.doctor import examine
+from esl_record.esl.link import WITHOUT
 
 
 class Patient:
@@ -211,7 +212,7 @@ def test_a_wrong_password_is_bad_and_names_the_setting(patient: Patient) -> None
     assert status == 1
     (told,) = findings(lines, "BAD")
     assert "wrong password: set event_socket_password" in told
-    assert mend(lines, "event socket") == "settings event_socket and event_socket_password"
+    assert mend(lines, "event socket") == "set event_socket and event_socket_password as event_socket.conf.xml has them"
     assert patient.switch.commands == []
 
 
@@ -220,7 +221,9 @@ def test_a_switch_that_is_not_there_is_bad(patient: Patient) -> None:
         address = free.getsockname()
     status, lines = patient.examined(event_socket=address)
     assert status == 1
-    assert f"no event socket at 127.0.0.1:{address[1]}" in findings(lines, "BAD")[0]
+    (told,) = findings(lines, "BAD")
+    assert f"no event socket at 127.0.0.1:{address[1]}" in told
+    assert told.endswith(WITHOUT)
 
 
 def test_a_service_that_is_not_started_is_only_told_of(patient: Patient) -> None:

@@ -19,6 +19,7 @@ from receivers import SECRETS, SIGNING_KEY, Endpoint
 
 from esl_record.config import Settings
 from esl_record.errors import ConfigError
+from esl_record.esl.link import WITHOUT
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
@@ -451,6 +452,31 @@ def test_with_a_disk_that_does_not_answer_it_starts_and_says_so(make: Make, monk
     finally:
         answers.set()
     until(lambda: not service._room.refusal, "the disk")
+
+
+def test_ready_says_what_it_does_not_do_while_the_event_socket_is_away(
+    make: Make, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esl_record.esl.link.FIRST_RETRY", 0.05)
+    monkeypatch.setattr("esl_record.esl.link.LAST_RETRY", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = free.getsockname()
+    service = make(event_socket=address)
+    service.start()
+    assert service.link.tried.wait(LIMIT)
+    host, port = service.http_address
+
+    def ready() -> tuple[int, list[str]]:
+        answer = requests.get(f"http://{host}:{port}/readyz", timeout=LIMIT)
+        return answer.status_code, answer.json()
+
+    status, (lacking,) = ready()
+    assert status == 200
+    assert f"no event socket at 127.0.0.1:{address[1]}" in lacking
+    assert lacking.endswith(WITHOUT)
+    switch.listen(address)
+    until(lambda: service.link.up, "the event socket")
+    assert ready() == (200, [])
 
 
 def test_below_the_floor_no_recording_is_begun(make: Make, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:

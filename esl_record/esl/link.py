@@ -20,6 +20,13 @@ Listener = Callable[[wire.Event], None]
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
 """Seconds between two attempts to connect: twice as many each time, up to the second figure."""
 
+WITHOUT = (
+    "calls and their recordings go on without it, but parked calls of a killed service are not reclaimed, recordings "
+    "of calls that are elsewhere are not resumed after a restart, holds and digits of a far end are not seen, and a "
+    "caller in a `socket` that nobody serves stays there"
+)
+"""What the service does while it is not connected, and what it does not."""
+
 _ALWAYS = "CHANNEL_HOLD CHANNEL_UNHOLD DTMF"
 _OF_LINKED = "CODEC RECORD_STOP CHANNEL_HANGUP"
 """Events of calls that have no event socket of their own; each call of the switch has some."""

@@ -9,13 +9,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from esl_record.audio.formats import FORMATS
+from esl_record.http.callback import RecordingCallback
 from esl_record.http.calling import Answer, Command
 from esl_record.http.calls import LiveLegs
 from esl_record.http.problem import Mistakes
 from esl_record.http.recordings import PATH, Item, Page, PageQuery
+from esl_record.recording.recording import Recording
 
 _JSON = falcon.MEDIA_JSON
-_SHOWN: tuple[type[BaseModel], ...] = (Answer, Item, LiveLegs, Mistakes, Page)
+_SHOWN: tuple[type[BaseModel], ...] = (Answer, Item, LiveLegs, Mistakes, Page, Recording, RecordingCallback)
+"""``Recording`` is no answer: it is the JSON file beside the audio."""
 
 _BASIC: dict[str, list[str]] = {"basic": []}
 _SIGNED: dict[str, list[str]] = {"signedLink": []}
@@ -71,6 +74,7 @@ def description(*, guarded: bool) -> dict[str, Any]:
             f"{PATH}/{{recording_id}}": _recording(guarded),
             **_health(),
         },
+        "webhooks": {"recording": {"post": _callback()}},
         "components": {
             "schemas": schemas["$defs"],
             "securitySchemes": {
@@ -178,6 +182,15 @@ def _download(guarded: bool) -> Operation:
     operation["responses"]["403"] = _error("the link is not valid, or not any more")
     if guarded:
         operation["security"] = [_BASIC, _SIGNED]
+    return operation
+
+
+def _callback() -> Operation:
+    operation = _open("status", "A state of a recording, sent to its status_url", {200: {"description": "received"}})
+    operation["requestBody"] = {
+        "required": True,
+        "content": {_JSON: {"schema": {"$ref": f"#/components/schemas/{RecordingCallback.__name__}"}}},
+    }
     return operation
 
 

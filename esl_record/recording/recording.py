@@ -29,7 +29,7 @@ class PauseTime(BaseModel):
     ``ended_by`` is None while it lasts, and both causes are None in files of versions that did not note them.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     start: float
     end: float
@@ -46,17 +46,18 @@ class HoldTime(BaseModel):
     While the recorded leg holds the switch writes nothing, and the recording is silent.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     start: float
     end: float
     far: bool = False
+    """Whether the far end held. The recorded leg is heard meanwhile."""
 
 
 class Recording(BaseModel):
     """One recording. Times of day are unix seconds, everything else seconds from the start of the recording."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     recording_id: str
     control_id: str
@@ -67,6 +68,8 @@ class Recording(BaseModel):
     document: str = ""
     state: State
     end_reason: EndReason | None = None
+    """What ended it, null while it runs. ``transfer``: the call left for another part of the dialplan while a document
+    or handler waited for the recording."""
     terminator: str = ""
     error: str = ""
     format: Format

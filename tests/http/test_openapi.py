@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 import schemathesis
 from http_fakes import MakeSite, Site, basic, sites
@@ -16,7 +17,10 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
 from esl_record.http.openapi import description
-from esl_record.recording.machine import State
+from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
+from esl_record.recording.params import RecordParams
+from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
+from esl_record.status.event import Identity, payload
 
 METHODS = {"get", "head", "post", "delete"}
 
@@ -81,6 +85,68 @@ def test_it_says_what_a_page_token_looks_like(site: Site) -> None:
     parameters = description(guarded=True)["paths"]["/api/relay/rest/recordings"]["get"]["parameters"]
     (token,) = [parameter for parameter in parameters if parameter["name"] == "page_token"]
     assert re.fullmatch(token["schema"]["pattern"], link.rpartition("=")[2])
+
+
+# ---- what is no answer of the API: status events, and the JSON beside the audio
+
+
+def schema_of(name: str) -> Callable[[object], bool]:
+    """Whether something is valid by a schema of the description, and has no field that is not in it."""
+    schemas = description(guarded=True)["components"]["schemas"]
+    closed = {
+        one: schema if "properties" not in schema or one == "Command" else {**schema, "additionalProperties": False}
+        for one, schema in schemas.items()
+    }
+    whole = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": closed}}
+    valid: Callable[[object], bool] = jsonschema_rs.validator_for(whole).is_valid
+    return valid
+
+
+def recorded(state: State, **more: Any) -> Recording:
+    ended = {"end_reason": EndReason.STOP, "end_time": 12.0, "duration": 2.0, "size": 9, "file": "a.wav"}
+    begun = Recording.begun("r1", Party(call_id="c1"), RecordParams(control_id="k1"), 10.0)
+    return begun.model_copy(update={"state": state, **(ended if state.final else {}), **more})
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_status_event_is_as_described(state: State) -> None:
+    pausing = PauseBehavior.SKIP if state is State.PAUSED else None
+    body = payload(recorded(state), Identity("p", "s", "n"), 12.5, url="http://a/b", pausing=pausing)
+    valid = schema_of("RecordingCallback")
+    assert valid(body)
+    assert not valid({**body, "more": 1})
+    assert not valid({**body, "params": {**body["params"], "end_reason": "boredom"}})
+
+
+@pytest.mark.parametrize("reason", EndReason)
+def test_every_end_reason_is_described(reason: EndReason) -> None:
+    recording = recorded(State.FINISHED, end_reason=reason)
+    assert schema_of("RecordingCallback")(payload(recording, Identity(), 12.5, url=""))
+    assert schema_of("Recording")(recording.model_dump(mode="json"))
+
+
+def test_holds_gaps_and_pauses_are_described() -> None:
+    recording = recorded(
+        State.FINISHED,
+        holds=[HoldTime(start=1.0, end=2.0), HoldTime(start=1.0, end=1.5, far=True)],
+        gaps=[(1.0, 2.0)],
+        pauses=[
+            PauseTime(
+                start=0.5,
+                end=0.75,
+                behavior=PauseBehavior.SILENCE,
+                began_by=PauseCause.DIGITS,
+                ended_by=PauseCause.LIMIT,
+                since=11.0,
+            )
+        ],
+    )
+    valid, written = schema_of("Recording"), recording.model_dump(mode="json")
+    assert valid(written)
+    assert not valid({**written, "holds": [{"start": 1.0}]})
+    assert not valid({**written, "gaps": [[1.0]]})
+    properties = description(guarded=True)["components"]["schemas"]["Recording"]["properties"]
+    assert properties["gaps"]["description"].startswith("Where the switch wrote nothing")
 
 
 # ---- asked at random
