@@ -371,7 +371,10 @@ class Recorder:
                 (self._tap.pause if paused else self._tap.resume)(mask=mask)
             self._tell(behavior if paused else None)
         except CommandRefused:
-            return False
+            if all(path.exists() for path in self._spool.paths):
+                return False
+            # Noted, and killed before it was started.
+            self._move_tap(added=True)
         except (CallGone, CommandTimeout):
             pass  # the hang-up is on its way, or the event socket is lost
         return True
@@ -463,8 +466,11 @@ class Recorder:
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _move_tap(self) -> None:
-        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of."""
+    def _move_tap(self, *, added: bool = False) -> None:
+        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of.
+
+        Its segment may have been ``added`` by an earlier run.
+        """
         self._stale = self._machine.state is m.State.PAUSED
         try:
             self._tap.add(cut=not self._skipping)

@@ -2078,6 +2078,25 @@ def test_a_killed_recording_resumes_in_its_last_segment(bench: Make) -> None:
     assert np.array_equal(audio[-RATE:], said(1.0))
 
 
+def test_a_segment_that_was_noted_and_not_started_is_started_behind_a_kill(bench: Make) -> None:
+    first = bench(**NO_LIMITS).begin()
+    first.hear(said(1.0))
+    before = first.session.path
+    first.session.failures["start"] = CallGone("killed")
+    codec(first, 2 * RATE)
+    wait_for(lambda: len(first.recorder._spool.timeline.segments) == 2)
+    first.die()
+    del first.session.failures["start"]
+    second = bench(left=first, **NO_LIMITS).begin(tapped=False)
+    wait_for(lambda: second.session.path != before)
+    second.hear(said(1.0))
+    second.session.hang_up()
+    recording = second.result()
+    assert how(recording) == (State.FINISHED, EndReason.HANGUP)
+    assert np.array_equal(second.samples()[-RATE:, 0], said(1.0))
+    assert second.spooled() == []
+
+
 # ---- transfers
 
 
