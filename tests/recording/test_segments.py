@@ -229,7 +229,7 @@ def act(one: TimedBench, model: Model, step: Step) -> TimedBench:
     return one
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=st.lists(LIVE, max_size=14), recovered=st.booleans())
 @example(steps=[("say", 1000), ("hold", 0), ("say", 3000), ("unhold", 0), ("say", 1000)], recovered=False)
 @example(steps=[("say", 1000), ("hold", 0), ("say", 400), ("skip", 0), ("say", 3000), ("resume", 0)], recovered=False)
@@ -300,7 +300,7 @@ class Outcome:
         return cls(how(recording), recording.speech, recording.pauses, starts, recording.gaps, audio.tobytes())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     before=st.lists(TALK, max_size=8),
     dead=st.lists(TALK.filter(lambda step: step[1] > 0), max_size=3),
@@ -348,7 +348,7 @@ def test_a_recording_that_was_killed_equals_one_that_lived(
     assert outcomes[0] == outcomes[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(before=st.lists(TALK, max_size=10), dead=st.lists(TALK.filter(lambda step: step[1] > 0), max_size=3))
 @example(before=[("talk", 4000), ("hold", 0), ("hush", 4000), ("unhold", 0), ("talk", 4000)], dead=[("talk", 4000)])
 @example(before=[("talk", 4000), ("codec", 0), ("talk", 4000), ("silence", 0), ("talk", 4000)], dead=[("hush", 4000)])
