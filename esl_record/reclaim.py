@@ -7,6 +7,7 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event as Flag
 
+from esl_record.errors import EslRecordError
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.link import Link
 from esl_record.live import LiveCall, LiveCalls
@@ -72,16 +73,22 @@ class Reclaim:
         now = time.monotonic()
         stay = look.live - look.asked
         self._seen = {call_id: self._seen.get(call_id, now) for call_id in stay}
+        recorded = self._recovery.waiting()
         for call_id, since in self._seen.items():
-            if now - since >= SETTLES:
+            if now - since >= SETTLES and call_id in recorded:
                 self._follow(call_id)
 
     def _follow(self, call_id: str) -> None:
         """Go on with the recordings of a call where it is; another connection of it takes them over."""
+        try:
+            data = self._link.data(call_id)
+        except EslRecordError as error:
+            log.debug("call %s is not followed yet: %s", call_id, error)
+            return
         left = self._recovery.claim(call_id)
         if not left:
             return
-        session = self._link.call(call_id, {})
+        session = self._link.call(call_id, data)
         live = self._make_live(session, _party(left[0]))
         self._calls.add(live)
         go_on(live, left, self._recovery.add)

@@ -56,15 +56,19 @@ class Returning:
         link: Link,
         listen: tuple[str, int],
         in_hand: Callable[[str], bool],
+        settle: Callable[[], object] = lambda: None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
         self._listen = listen
         self._in_hand = in_hand
+        self._settle = settle
         self._clock = clock
         self._connecting: dict[str, float] = {}
         """When a call was first seen in a `socket` of ours; it may just be on its way."""
+        self._strays: dict[str, float] = {}
+        """The same of calls of this run, as of the last look for them."""
 
     def look(self, calls: Iterable[str]) -> Look:
         """Asks after ``calls`` once, and has those that wait come back. Never raises."""
@@ -87,25 +91,41 @@ class Returning:
         Returns:
             Whether there are calls to be looked at again: their connection may be on its way.
         """
-        suspected = False
+        now = self._clock()
+        since: dict[str, float] = {}
         try:
             listed = self._link.api("show channels as json")
             rows = off_hub(lambda: json.loads(listed).get("rows", []))
-            for row in rows:
-                call_id = str(row.get("uuid", ""))
-                if row.get("application") != "socket" or not _CALL_ID.match(call_id):
-                    continue
-                if call_id in spared or self._in_hand(call_id) or not self._is_ours(call_id):
-                    continue
-                if not self._waits(call_id, "socket"):
-                    suspected = True
-                    continue
-                self._connecting.pop(call_id, None)
-                self._link.free(call_id)
-                log.warning("call %s was in a socket nobody serves: its dialplan goes on", call_id)
+            calls = [str(row.get("uuid", "")) for row in rows if row.get("application") == "socket"]
+            for call_id in calls:
+                if call_id not in spared and self._is_stray(call_id):
+                    since[call_id] = self._strays.get(call_id, now)
+            self._strays = since
+            due = [call_id for call_id, first in since.items() if now - first >= LOOK]
+            if due:
+                # One of them may be that of a connection which has not said yet what call it is of.
+                self._settle()
+            for call_id in due:
+                del since[call_id]
+                if self._is_stray(call_id):
+                    self._link.free(call_id)
+                    log.warning("call %s was in a socket nobody serves: its dialplan goes on", call_id)
         except (EslRecordError, ValueError, AttributeError) as error:
             log.debug("calls that nobody serves are not looked for: %s", error)
-        return suspected
+        return bool(since)
+
+    def _is_stray(self, call_id: str) -> bool:
+        if not _CALL_ID.match(call_id) or self._in_hand(call_id):
+            return False
+        try:
+            application = self._link.api(f"uuid_getvar {call_id} current_application").strip()
+            return application == "socket" and self._is_ours(call_id) and not self._is_recorded(call_id)
+        except CommandRefused:
+            return False  # it has hung up since it was listed
+
+    def _is_recorded(self, call_id: str) -> bool:
+        """Whether a service records the call, such as one that has left this port and waits for its calls to end."""
+        return self._link.api(f"uuid_getvar {call_id} {HELD}").strip() == "true"
 
     def _ask_after(self, call_id: str, way: str, look: Look) -> None:
         try:
@@ -128,7 +148,7 @@ class Returning:
         if application != "socket" or not self._is_ours(call_id):
             self._connecting.pop(call_id, None)
             # What a dialplan parks by itself is none of ours.
-            return application == "park" and self._link.api(f"uuid_getvar {call_id} {HELD}").strip() == "true"
+            return application == "park" and self._is_recorded(call_id)
         return self._clock() - self._connecting.setdefault(call_id, self._clock()) >= LOOK
 
     def _is_ours(self, call_id: str) -> bool:

@@ -180,7 +180,7 @@ class Service:
             self._server.start()
         except OSError as error:
             raise ConfigError(f"setting listen = {_shown(settings.listen)}: {error.strerror}") from error
-        returning = Returning(self.link, self.address, self._in_hand)
+        returning = Returning(self.link, self.address, self._in_hand, self._server.settle)
         self._reclaim = Reclaim(self.link, returning, self._recovery, self._bookmarks, self.calls, self._live)
         sender.start()
         self._ending.callback(sender.stop)

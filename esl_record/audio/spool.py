@@ -104,6 +104,7 @@ class Spool:
         self._clock = clock
         self._broken = False
         self._passes = True
+        self._least = 0
         self._segments: list[list[_File]] = []
 
     @property
@@ -131,7 +132,7 @@ class Spool:
         used = self.timeline.used(current)
         grown = 0 if self._broken else self._written(current, perhaps=True) - used
         if grown <= 0:
-            return last.start + (passed if self._passes else 0)
+            return max(self._least, last.start + (passed if self._passes else 0))
         # The last of it was written at the time of the file's last change.
         gone = self._changed(current) - last.since
         until = round(gone * self.pace) - grown
@@ -160,7 +161,12 @@ class Spool:
         self.timeline.segments[:] = [segment]
 
     def open_gap(self, not_before: float = 0.0, *, passes: bool) -> None:
-        """Begin a gap at the last write, or at unix time ``not_before``, if there is none. Raises SpoolError."""
+        """Begin a gap at the last write, or at unix time ``not_before``, if there is none. Raises SpoolError.
+
+        One that has passed so far and no longer does keeps the length it has.
+        """
+        if self.in_gap and not passes:
+            self._least = self.size()
         if not self.in_gap:
             self._open_gap(max(self._changed(len(self.timeline.segments) - 1), not_before))
         self._passes = passes
@@ -176,9 +182,13 @@ class Spool:
             self._passes = True
         self._broken = True
 
-    def add(self, segment: Segment) -> None:
-        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError."""
-        self.cut()
+    def add(self, segment: Segment, *, cut: bool = True) -> None:
+        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError.
+
+        Without ``cut`` no gap begins: nothing is written until another segment is added.
+        """
+        if cut:
+            self.cut()
         self.timeline.segments.append(segment)
         self._broken = False
 
@@ -191,6 +201,7 @@ class Spool:
                 self._go_on(Span(start=size, segment=current, offset=self.timeline.used(current)))
 
     def _open_gap(self, since: float) -> None:
+        self._least = 0
         self.timeline.spans.append(Span(start=self.size(), segment=None, since=since))
 
     def _go_on(self, span: Span) -> None:

@@ -10,8 +10,16 @@ from esl_record.esl import wire
 HELD = "esl_record_held"
 """Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
 
+PACE = "standin_pace"
+"""Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
+
 _HELD_STATE = "Channel-Call-State: HELD"
 """A line of `uuid_dump`."""
+
+
+def pace_of(data: Mapping[str, str]) -> float:
+    """Return how many seconds of call pass in one second, of the channel with this ``data``."""
+    return float(data.get(f"variable_{PACE}", "1"))
 
 
 class ReachedCall(Protocol):

@@ -10,7 +10,7 @@ from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused, EslRecordError
 from esl_record.esl import wire
-from esl_record.esl.channel import HELD, ChannelCommands
+from esl_record.esl.channel import HELD, ChannelCommands, pace_of
 from esl_record.esl.inbound import Inbound, SwitchUnreachable
 
 log = logging.getLogger(__name__)
@@ -86,6 +86,11 @@ class Link:
         """The answer to an API command. Raises SwitchUnreachable, CallGone, CommandTimeout, CommandRefused."""
         return self._connected().api(line)
 
+    def data(self, call_id: str) -> Mapping[str, str]:
+        """The headers and variables of a channel. Raises as ``api`` does."""
+        dumped = self.api(f"uuid_dump {call_id}").partition("\n\n")[0]
+        return wire.parse_headers(dumped.encode(), encoded=True)
+
     def free(self, call_id: str) -> None:
         """Send a call on to the dialplan that waits in a `socket` nobody serves.
 
@@ -110,11 +115,15 @@ class Link:
         return end
 
     def call(self, call_id: str, data: Mapping[str, str]) -> "LinkedCall":
-        """Take on a call of which ``data`` is known, to be recorded without an event socket of its own."""
-        linked = LinkedCall(self, call_id, data)
-        if not self._linked and self._switch is not None:
-            self._switch.send(f"event plain {_OF_LINKED}")
+        """Take on a call of which ``data`` is known, to be recorded without a socket of its own. Never raises."""
+        linked, first = LinkedCall(self, call_id, data), not self._linked
         self._linked.setdefault(call_id, []).append(linked)
+        if first and self._switch is not None:
+            try:
+                self._switch.send(f"event plain {_OF_LINKED}")
+            except EslRecordError as error:
+                # The next connection asks for them at once.
+                log.debug("the switch's event socket: %s", error)
         return linked
 
     def find_tapped(self, path: str, call_id: str) -> "LinkedCall | None":
@@ -165,12 +174,12 @@ class LinkedCall(ChannelCommands):
     left = True
     lost = True
     answered = True
-    pace = 1.0
     fault: Exception | None = None
 
     def __init__(self, link: Link, call_id: str, data: Mapping[str, str]) -> None:
         self.uuid = call_id
         self.data = data
+        self.pace = pace_of(data)
         self.hangup_cause: str | None = None
         self.over = Flag()
         self.at_answer: list[Flag] = []

@@ -47,6 +47,8 @@ class Server:
         self._on_control = on_control
         self._peers = [ip_network(peer, strict=False) for peer in peers]
         self._calls: dict[Session, gevent.Greenlet] = {}
+        self._beginning: set[Flag] = set()
+        """One for each connection that has not said yet which call it is of."""
         self._connections = 0
         self._empty = Flag()
         self._empty.set()
@@ -64,6 +66,10 @@ class Server:
     def serves(self, call_id: str) -> bool:
         """Whether a connection of that call is being served."""
         return any(session.uuid == call_id for session in self._calls)
+
+    def settle(self) -> None:
+        """Wait until each connection that is open now has said which call it is of, or has ended."""
+        gevent.wait(list(self._beginning))
 
     def start(self) -> None:
         """Starts listening. Raises OSError if the address cannot be bound."""
@@ -112,11 +118,20 @@ class Server:
             pass  # released all the same
         session.release(variables)
 
+    def _begin(self, session: Session) -> None:
+        known = Flag()
+        self._beginning.add(known)
+        try:
+            session.begin()
+        finally:
+            self._beginning.remove(known)
+            known.set()
+
     def _serve(self, session: Session) -> None:
         self._calls[session] = gevent.getcurrent()
         connected = time.monotonic()
         try:
-            session.begin()
+            self._begin(session)
             self._on_control(time.monotonic() - connected)
             self._handler(session)
         except CallGone as error:

@@ -13,7 +13,7 @@ from greenswitch.esl import OutboundSession
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl import wire
-from esl_record.esl.channel import HELD, ChannelCommands
+from esl_record.esl.channel import HELD, ChannelCommands, pace_of
 from esl_record.esl.connection import Connection
 from esl_record.esl.pressed import Pressed
 
@@ -38,9 +38,6 @@ SPEECH = "tts://"
 
 _EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
 """What `myevents` leaves out."""
-
-PACE = "standin_pace"
-"""Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
 
 
 class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
@@ -124,7 +121,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     @property
     def pace(self) -> float:
         """Seconds of call that pass in one second: 1 on every switch but the stand-in, 0 where that is not fixed."""
-        return float(self.data.get(f"variable_{PACE}", "1"))
+        return pace_of(self.data)
 
     @property
     def label(self) -> str:

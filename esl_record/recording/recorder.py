@@ -138,7 +138,7 @@ class Recorder:
         self._spool = storage.spool(self._recording)
         self._tap = Tap(session, self._spool, params)
         self._growth = Growth()
-        self._noted = len(self._spool.timeline.spans)
+        self._noted = (len(self._spool.timeline.spans), 0, 0)
         self._hold_told = False
         """The switch has told of the hold, and will of its end."""
         self._stale = False
@@ -329,26 +329,35 @@ class Recorder:
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
         track.past = True
-        for hold in left.holds:
-            self._replay(m.Hold(round(hold.start * rate), hold.far))
-            # One that had not ended when it was noted ends when the tap writes again.
-            if hold.end > hold.start or hold.far:
-                self._replay(m.Unhold(round(hold.end * rate), hold.far))
-        for number, pause in enumerate(left.pauses, 1):
-            start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
-            self._rehear(track, start)
-            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
-            self._replay(m.Pause(start, pause.behavior, began_by, pause.since or self._clock()))
-            track.hold(start)
-            if number < len(left.pauses) or left.state is not m.State.PAUSED:
-                self._rehear(track, end)
-                self._replay(m.Resume(end, ended_by))
-                track.release(end)
+        for at, event in self._noted_events(left):
+            self._rehear(track, at)
+            self._replay(event)
+            if isinstance(event, m.Pause):
+                track.hold(at)
+            elif isinstance(event, m.Resume):
+                track.release(at)
         self._rehear(track, self._size())
         track.past = False
         if not self._machine.state.final and not self._taps_on(left):
             self._post(m.Stop)
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)
+
+    def _noted_events(self, left: Recording) -> list[tuple[int, m.Event]]:
+        """Return what was noted of holds and pauses, in order of time, each with its sample."""
+        size, events = self._spool.size(), list[tuple[int, m.Event]]()
+        for hold in left.holds:
+            start, end = (min(round(at * left.sample_rate), size) for at in (hold.start, hold.end))
+            events.append((start, m.Hold(start, hold.far)))
+            # One that had not ended when it was noted ends when the tap writes again.
+            if end > start or hold.far:
+                events.append((end, m.Unhold(end, hold.far)))
+        for number, pause in enumerate(left.pauses, 1):
+            start, end = (min(round(at * left.sample_rate), size) for at in (pause.start, pause.end))
+            began_by, ended_by = pause.began_by or m.PauseCause.API, pause.ended_by or m.PauseCause.API
+            events.append((start, m.Pause(start, pause.behavior, began_by, pause.since or self._clock())))
+            if number < len(left.pauses) or left.state is not m.State.PAUSED:
+                events.append((end, m.Resume(end, ended_by)))
+        return sorted(events, key=lambda one: one[0])
 
     def _taps_on(self, left: Recording) -> bool:
         """Whether the tap is there: the run that stopped it may have got no further. It is told again what was noted
@@ -356,11 +365,16 @@ class Recorder:
         behavior = left.pauses[-1].behavior if left.pauses else m.PauseBehavior.SKIP
         mask, paused = behavior is m.PauseBehavior.SILENCE, left.state is m.State.PAUSED
         self._tap.stop_earlier()
+        self._stale = paused and not self._tap.started
         try:
-            (self._tap.pause if paused else self._tap.resume)(mask=mask)
+            if not self._stale:
+                (self._tap.pause if paused else self._tap.resume)(mask=mask)
             self._tell(behavior if paused else None)
         except CommandRefused:
-            return False
+            if all(path.exists() for path in self._spool.paths):
+                return False
+            # Noted, and killed before it was started.
+            self._move_tap(added=True)
         except (CallGone, CommandTimeout):
             pass  # the hang-up is on its way, or the event socket is lost
         return True
@@ -433,6 +447,9 @@ class Recorder:
         try:
             if isinstance(action, m.PauseTap):
                 self._tap.pause(mask=mask)
+                if not mask:
+                    # What is skipped of a hold is not in the recording.
+                    self._spool.close_gap()
                 self.track.hold(self._size())
                 self._tell(action.behavior)
             else:
@@ -444,21 +461,25 @@ class Recorder:
                 self._growth.restart(self._spool.written(), time.monotonic())
                 self._flows_since = self._clock()
                 self._tell()
-        except (CommandRefused, CommandTimeout) as error:
+        except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _move_tap(self) -> None:
-        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of."""
-        if self._machine.state is m.State.PAUSED:
-            self._stale = True
-            return
-        self._stale = False
+    def _move_tap(self, *, added: bool = False) -> None:
+        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of.
+
+        Its segment may have been ``added`` by an earlier run.
+        """
+        self._stale = self._machine.state is m.State.PAUSED
         try:
-            self._tap.add()
+            self._tap.add(cut=not self._skipping)
             # First: what a later start does not know of it cannot find.
             self._note()
+            if self._stale:
+                # A new tap would write before it can be paused: it starts when the recording resumes.
+                self._tap.stop_earlier()
+                return
             self._tap.move()
         except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), f"the tap could not be started again: {error}"))
@@ -470,7 +491,7 @@ class Recorder:
     def _follow_media(self) -> None:
         """Go on where the switch has taken the tap; the recording ends with its channel if it has not."""
         if not self._reach_tap():
-            self._feed(m.HangUp(self._size()))
+            self._end_with_channel()
         self.moves = not self._machine.state.final
 
     def _reach_tap(self) -> bool:
@@ -483,13 +504,17 @@ class Recorder:
             log.debug("%s: the tap cannot be looked for: %s", self._session.label, error)
             return False
         if found is None:
-            self._feed(m.HangUp(self._size()))
+            self._end_with_channel()
             return True
         self._forget()
         log.info("%s: recording %s goes on as %s", self._session.label, self._recording.recording_id, found.label)
         self._session = self._tap.session = found
         self._forget = found.listen(self._on_event)
         return True
+
+    def _end_with_channel(self) -> None:
+        self._spool.let_pass()
+        self._feed(m.HangUp(self._size()))
 
     def _check_leg(self) -> None:
         try:
@@ -501,12 +526,17 @@ class Recorder:
 
     def _note(self) -> None:
         """Write down pauses, holds and segments for a later start: it could not see them in the spool."""
-        self._noted = len(self._spool.timeline.spans)
+        self._noted = self._notable()
         noted = self.recording.model_copy(update=self._facts())
         try:
             off_hub(lambda: self._storage.announce(noted))
         except OSError as error:
             log.error("%s: pause of recording %s: %s", self._session.label, noted.recording_id, error)
+
+    def _notable(self) -> tuple[int, int, int]:
+        """Return how many spans, holds and ends of holds there are to be noted."""
+        machine = self._machine
+        return len(self._spool.timeline.spans), len(machine.holds) + len(machine.on_hold), len(machine.holds)
 
     def _facts(self) -> dict[str, object]:
         """Return what has happened to the recording so far."""
@@ -554,9 +584,7 @@ class Recorder:
             # A switch that cannot write goes on trying: it takes what others give up of the disk, with holes between.
             self._feed(m.TapFailed(size, fault))
             return
-        if len(self._spool.timeline.spans) != self._noted:
-            self._note()
-        if paused:
+        if paused and not (self._hold_told and silent and not self._skipping):
             growth.since = now
         elif grown:
             self._restarted = False
@@ -565,6 +593,8 @@ class Recorder:
                 self._feed(m.Unhold(size))
         elif silent:
             self._look_after_silence(size, now - since)
+        if self._notable() != self._noted and not self._machine.state.final:
+            self._note()
 
     def _check_growth(self, now: float) -> None:
         excess = self._growth.excess(now)
@@ -702,7 +732,7 @@ class Recorder:
             self._post(lambda at: m.Digit(at, digit))
         elif event.name in ("CHANNEL_HOLD", "CHANNEL_UNHOLD"):
             self._hold_told = event.name == "CHANNEL_HOLD"
-            if not self._hold_told and self._machine.pausing is None and self.track is not None:
+            if not self._hold_told and not self._skipping and self.track is not None:
                 # The next thing the tap writes comes behind the hold, however short that was.
                 with suppress(SpoolError):
                     self._spool.open_gap(self._flows_since, passes=False)
@@ -731,12 +761,17 @@ class Recorder:
 
     def _on_codec(self, rate: str) -> None:
         changed = self._tap.takes_codec(rate)
-        pause = self._machine.pausing
-        if changed and self.track is not None and (pause is None or pause.behavior is m.PauseBehavior.SILENCE):
+        if changed and self.track is not None and not self._skipping:
             # From here on the tap that runs writes at another speed.
             with suppress(SpoolError):
                 self._spool.cut()
         self._act(self._move_tap if changed else self._check_leg)
+
+    @property
+    def _skipping(self) -> bool:
+        """Whether the recording is paused, and nothing stands in it for what passes."""
+        pause = self._machine.pausing
+        return pause is not None and pause.behavior is m.PauseBehavior.SKIP
 
     def _post(self, event: Callable[[int], m.Event], *, settles: bool = False) -> Flag:
         if event in _ENDS:

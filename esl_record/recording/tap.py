@@ -94,9 +94,9 @@ class Tap:
         self._spool.begin(self._segment())
         self._start()
 
-    def add(self) -> None:
-        """Add a segment to the spool, for ``move`` to start. Raises SpoolError too."""
-        self._spool.add(self._segment())
+    def add(self, *, cut: bool = True) -> None:
+        """Add a segment to the spool, for ``move`` to start; ``cut`` as in Spool. Raises SpoolError too."""
+        self._spool.add(self._segment(), cut=cut)
 
     def move(self) -> None:
         """Start the segment that was added, and stop the one before."""
@@ -121,14 +121,22 @@ class Tap:
         for path in self._spool.paths:
             self.session.resume_tap(str(path), mask=mask)
 
+    @property
+    def started(self) -> bool:
+        """Whether the segment that is written has been started."""
+        return all(path.exists() for path in self._spool.paths)
+
     def writes(self, path: str) -> bool:
         """Whether ``path`` is a file of the segment that is written."""
         return path in map(str, self._spool.paths)
 
     def takes_codec(self, told: str) -> bool:
-        """Whether a codec of so many samples a second is another one than the running tap was started with."""
+        """Whether a codec of so many samples a second is another one than the running tap was started with.
+
+        One that an earlier run has started may have been started with any.
+        """
         rate = _number(told)
-        changed = rate not in (0, self._leg_rate) and self._leg_rate != 0
+        changed = rate not in (0, self._leg_rate)
         self._leg_rate = rate or self._leg_rate
         return changed
 

@@ -196,11 +196,12 @@ class Api:
 
     def _receive_digits(self, text: str) -> str:
         call_uuid, _, digits = text.partition(" ")
-        call = self.locate(call_uuid)
-        if call is None:
+        call, near = self.locate(call_uuid), self._bridged_with(call_uuid)
+        press = call.press if call else near.press_by_far_end if near else None
+        if press is None:
             return _NO_CHANNEL
         for digit in digits:
-            call.press(digit)
+            press(digit)
         return f"+OK {call_uuid} received DTMF {digits}.\n"
 
     def _transfer(self, text: str) -> str:

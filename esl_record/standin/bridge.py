@@ -246,8 +246,8 @@ def _talk(session: Session, tried: Sequence[_Leg], other: _Leg) -> Frames[None]:
 def hold_by_far_end(session: Session, *, on: bool) -> None:
     """The far end of a bridge holds the call, or takes it back.
 
-    No event says so on the party's channel, and its taps go on. The switch plays the hold music to it, of which there
-    is none here.
+    The event is the far end's; none comes on the party's channel, and its taps go on. The switch plays the hold music
+    to it, of which there is none here.
     """
     channel = session.channel
     assert channel.other is not None
@@ -262,6 +262,13 @@ def hold_by_far_end(session: Session, *, on: bool) -> None:
         session.messages.append({"call-command": "execute", **music})
     else:
         channel.other.held_us += now - channel.other.times["Last-Hold"]
+    channel.core.fire("CHANNEL_HOLD" if on else "CHANNEL_UNHOLD", channel.far_end_headers())
+
+
+def press_by_far_end(session: Session, digit: str) -> None:
+    """The far end of a bridge presses a digit: an event of its own channel."""
+    pressed = [("DTMF-Digit", digit), ("DTMF-Duration", "2000"), ("DTMF-Source", "APP")]
+    session.channel.core.fire("DTMF", [*session.channel.far_end_headers(), *pressed])
 
 
 def _disconnect(session: Session, other: str, left: str) -> None:

@@ -12,7 +12,7 @@ from gevent.event import Event as Flag
 from numpy.typing import NDArray
 
 from esl_record.standin.applications import APPLICATIONS
-from esl_record.standin.bridge import hold_by_far_end
+from esl_record.standin.bridge import hold_by_far_end, press_by_far_end
 from esl_record.standin.caller import Caller
 from esl_record.standin.channel import Channel
 from esl_record.standin.clock import FRAMES_PER_SECOND, frames
@@ -145,6 +145,10 @@ class Call:
     def hold_by_far_end(self, *, on: bool) -> None:
         """The far end of a bridge holds the call, or takes it back."""
         hold_by_far_end(self.session, on=on)
+
+    def press_by_far_end(self, digit: str) -> None:
+        """The far end of a bridge presses a digit."""
+        press_by_far_end(self.session, digit)
 
     def hang_up(self, cause: str = "NORMAL_CLEARING") -> None:
         """The party hangs up, with the next frame."""

@@ -72,6 +72,8 @@ def test_a_kill_loses_no_event(phone: Phone, own_service: RunningService, seed: 
     chance = random.Random(seed)
     service = own_service
     service.settings |= {"webhook_secrets": ",".join(SECRETS), "signing_key": SIGNING_KEY, "stall_timeout": 2}
+    # A caller whose connection was killed before its `connect` would stay in `socket`.
+    service.settings["event_socket"] = "{}:{}".format(*phone.event_socket)
     late_port = free_port()
     faulty, good = Taker(chance.choices(FAULTS, k=chance.randrange(5))), Taker([])
     urls = [faulty.url, good.url, f"http://127.0.0.1:{late_port}/status", faulty.url]

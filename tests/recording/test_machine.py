@@ -1,5 +1,6 @@
 """The state machine: what ends a recording, when, and as what; and that it ends once whatever comes."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,8 @@ from esl_record.recording.machine import (
     EndReason,
     Event,
     HangUp,
+    Hold,
+    HoldSpan,
     Limits,
     Machine,
     Pause,
@@ -27,6 +30,8 @@ from esl_record.recording.machine import (
     State,
     Stop,
     TapFailed,
+    Transfer,
+    Unhold,
 )
 
 SECOND = 8000
@@ -78,6 +83,13 @@ ENDS = [
         [SpeechStarted(s(1)), HangUp(s(2))], (2.0, State.FINISHED, EndReason.HANGUP), id="hang-up after a word"
     ),
     pytest.param([TapFailed(s(1), "gone")], (1.0, State.ERROR, EndReason.ERROR), id="tap failed"),
+    pytest.param([Transfer(s(1))], (1.0, State.FINISHED, EndReason.TRANSFER), id="transfer"),
+    pytest.param([Hold(s(1)), Audio(s(3.9))], None, id="a hold does not end it"),
+    pytest.param(
+        [Hold(s(1)), Audio(s(4))],
+        (4.0, State.NO_INPUT, EndReason.INITIAL_TIMEOUT),
+        id="a hold is silence to the timers",
+    ),
 ]
 
 
@@ -176,6 +188,20 @@ def test_of_two_limits_due_at_once_the_one_about_speech_is_told() -> None:
     assert run(limits, Audio(s(4)))[0].state is State.NO_INPUT
 
 
+def test_a_hold_is_noted_with_its_side_and_ends_with_the_recording() -> None:
+    held, _ = run(Limits(), Hold(s(1)), Hold(s(2), far=True), Unhold(s(3)), Hold(s(5)))
+    assert (held.holds_by(False), held.holds_by(True)) == (True, True)
+    ended, _ = held.step(Stop(s(6)))
+    assert set(ended.holds) == {HoldSpan(s(1), s(3)), HoldSpan(s(2), s(6), far=True), HoldSpan(s(5), s(6))}
+    assert ended.on_hold == ()
+
+
+def test_holding_twice_and_unholding_what_is_not_held_do_nothing() -> None:
+    held, _ = run(Limits(), Hold(s(1)), Hold(s(2)), Unhold(s(3), far=True))
+    assert (held.on_hold, held.holds) == ((Hold(s(1)),), ())
+    assert held.step(Unhold(s(4)))[0].holds == (HoldSpan(s(1), s(4)),)
+
+
 # ---- whatever comes, in any order
 
 samples = st.integers(0, 100_000)
@@ -186,8 +212,11 @@ events = st.one_of(
     st.builds(Digit, samples, st.sampled_from("0123456789ABCD*#")),
     st.builds(Pause, samples, st.sampled_from(PauseBehavior)),
     st.builds(Resume, samples),
+    st.builds(Hold, samples, st.booleans()),
+    st.builds(Unhold, samples, st.booleans()),
     st.builds(Stop, samples),
     st.builds(HangUp, samples),
+    st.builds(Transfer, samples),
     st.builds(TapFailed, samples, st.text(max_size=5)),
 )
 limits = st.builds(
@@ -270,3 +299,71 @@ def test_how_often_it_is_told_of_time_changes_nothing(
         ticking += [event, *(Audio(tick) for tick in ticks)]
     ticking.append(plain[-1])
     assert run(limits, *plain)[0].end == run(limits, *ticking)[0].end
+
+
+lasting = st.one_of(
+    st.builds(Audio, samples),
+    st.builds(SpeechStarted, samples),
+    st.builds(SpeechEnded, samples),
+    st.builds(Pause, samples, st.sampled_from(PauseBehavior)),
+    st.builds(Resume, samples),
+    st.builds(Hold, samples, st.booleans()),
+    st.builds(Unhold, samples, st.booleans()),
+)
+"""What ends no recording that has no limits."""
+
+
+@given(limits, st.lists(events, max_size=40), samples)
+def test_holds_lie_in_the_recording_and_those_of_a_side_do_not_overlap(
+    limits: Limits, happened: list[Event], hung_up: int
+) -> None:
+    machine, _ = run(limits, *happened, HangUp(hung_up))
+    assert machine.end is not None
+    assert machine.on_hold == ()
+    for far in (False, True):
+        edges = [edge for hold in machine.holds if hold.far is far for edge in (hold.start, hold.end)]
+        assert edges == sorted(edges)
+        assert all(0 <= edge <= machine.end.at for edge in edges)
+
+
+@given(st.lists(lasting, max_size=40))
+def test_a_side_holds_from_its_first_hold_to_its_next_unhold(happened: list[Event]) -> None:
+    machine, now = Machine(Limits()), 0
+    held: dict[bool, int] = {}
+    expected: list[HoldSpan] = []
+    for event in happened:
+        machine, _ = machine.step(event)
+        now = max(now, event.at)
+        match event:
+            case Hold(far=far):
+                held.setdefault(far, now)
+            case Unhold(far=far) if far in held:
+                expected.append(HoldSpan(held.pop(far), now, far))
+        assert [machine.holds_by(far) for far in (False, True)] == [far in held for far in (False, True)]
+    assert list(machine.holds) == expected
+
+
+@given(limits, st.lists(events, max_size=40), samples)
+def test_holds_change_nothing_but_what_is_noted_of_them(limits: Limits, happened: list[Event], hung_up: int) -> None:
+    """Timers, states and pauses are those of a recording that was told of the time alone."""
+    unheld = [Audio(event.at) if isinstance(event, Hold | Unhold) else event for event in happened]
+    one, actions = run(limits, *happened, HangUp(hung_up))
+    other, same = run(limits, *unheld, HangUp(hung_up))
+    assert actions == same
+    assert (one.state, one.end, one.pauses, one.held) == (other.state, other.end, other.pauses, other.held)
+    assert other.holds == ()
+
+
+@given(limits, st.lists(events, max_size=40))
+def test_the_same_events_at_the_times_they_were_told_lead_to_the_same_end(
+    limits: Limits, happened: list[Event]
+) -> None:
+    """An event that came late counts where it was told; only the end of a voice says itself when that was."""
+    machine, told = Machine(limits), []
+    for event in happened:
+        if machine.state.final:
+            break
+        now = max(machine.at, event.at)
+        told.append(event if isinstance(event, SpeechEnded) else replace(event, at=now))
+        machine, _ = machine.step(event)
+    assert run(limits, *told)[0] == machine

@@ -123,6 +123,7 @@ class FakeSession:
         if self.makes_spool:
             # Held open, as the switch does: what becomes of the path does not keep it from writing.
             self._files[self.path] = self.path.open("ab", buffering=0), 2 if stereo else 1
+        self._masked = self._paused = False
         self.tapped.set()
 
     def stop_tap(self, path: str) -> None:
@@ -279,9 +280,12 @@ class Bench:
     def hear(self, samples: Samples | float, step: int = TICK) -> None:
         """The call goes on: these samples, or as many seconds of silence, with a tick each ``step``."""
         heard = silence(samples) if isinstance(samples, int | float) else samples
-        for at in range(0, len(heard), step):
-            self.session.write(heard[at : at + step])
-            self.tick()
+        # A busy machine may take its time between two writes, and the tap is no silent one for that.
+        with mock.patch("esl_record.recording.recorder.ASK_AFTER", LIMIT):
+            for at in range(0, len(heard), step):
+                self.session.write(heard[at : at + step])
+                self.tick()
+        self.recorder._wake.set()
 
     def tick(self) -> None:
         self.engine.tick()
@@ -356,14 +360,28 @@ def bench() -> Iterator[Callable[..., Bench]]:
             one.close()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def patient() -> Iterator[None]:
+    """However long a test takes, no tap is a silent one for that."""
+    with mock.patch("esl_record.recording.recorder.ASK_AFTER", LIMIT):
+        yield
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The wall clock's limits, a good deal shorter."""
-    monkeypatch.setattr("esl_record.recording.recorder.ASK_AFTER", 0.03)
+    monkeypatch.setattr("esl_record.recording.recorder.ASK_AFTER", 0.1)
     monkeypatch.setattr("esl_record.recording.recorder.FIRST_AUDIO", 0.3)
 
 
+@pytest.fixture
+def ask_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets how long a tap may be silent before it is looked after; while a test writes on it must not be short."""
+    return lambda seconds: monkeypatch.setattr("esl_record.recording.recorder.ASK_AFTER", seconds)
+
+
 Make = Callable[..., Bench]
+AskAfter = Callable[[float], None]
 
 
 def silence(seconds: float) -> Samples:
@@ -508,12 +526,16 @@ def test_a_hang_up_and_its_end_of_connection_are_one_end(bench: Make) -> None:
         (None, "event socket lost: the switch closed it"),
     ],
 )
-def test_a_lost_event_socket_ends_it_when_the_tap_falls_silent(bench: Make, fault: Exception, error: str) -> None:
+def test_a_lost_event_socket_ends_it_when_the_tap_falls_silent(
+    bench: Make, ask_after: AskAfter, fault: Exception, error: str
+) -> None:
     spoken = said(1.0)
     running = bench(**NO_LIMITS).begin()
     running.hear(spoken)
     running.session.lose(fault)
     running.hear(0.5, step=4000)
+    ask_after(0.03)
+    running.recorder._wake.set()
     recording = running.result()
     assert how(recording) == (State.ERROR, EndReason.ERROR)
     assert (recording.error, recording.duration) == (error, 1.5)
@@ -1530,7 +1552,9 @@ HAPPENINGS = st.one_of(
     st.tuples(st.just("unseen"), st.integers(1, 2000)),
     st.tuples(st.just("press"), st.sampled_from("5#*")),
     st.tuples(st.just("pause"), st.sampled_from(list(PauseBehavior))),
-    st.tuples(st.sampled_from(["resume", "stop", "hangup", "operator", "lose"]), st.none()),
+    st.tuples(st.sampled_from(["resume", "stop", "hangup", "operator", "lose", "transfer"]), st.none()),
+    st.tuples(st.sampled_from(["hold", "far hold"]), st.booleans()),
+    st.tuples(st.just("codec"), st.sampled_from([RATE, 2 * RATE])),
 )
 ANY_PARAMS = st.fixed_dictionaries(
     {
@@ -1569,15 +1593,34 @@ def happen(bench: Bench, what: str, value: Any) -> None:
             session.record_stop("success-maxtime")
         case "lose":
             session.lose()
+        case "transfer":
+            session.left = True
+            session.tell("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+        case "hold":
+            session.tell("CHANNEL_HOLD" if value else "CHANNEL_UNHOLD")
+        case "far hold":
+            recorder.far_end_holds(value)
+        case "codec":
+            session.tell("CODEC", Channel_Read_Codec_Rate=str(value))
 
 
 @settings(max_examples=80, deadline=None)
-@given(params=ANY_PARAMS, happenings=st.lists(HAPPENINGS, max_size=20), at_once=st.booleans())
-@example(ANYTHING, [("speech", 800), ("pause", PauseBehavior.SKIP), ("hangup", None)], True)
-@example(ANYTHING, [("pause", PauseBehavior.SILENCE), ("stop", None), ("resume", None), ("press", "#")], True)
-@example(ANYTHING, [("speech", 800), ("lose", None), ("hangup", None), ("stop", None)], True)
+@given(
+    params=ANY_PARAMS,
+    happenings=st.lists(HAPPENINGS, max_size=20),
+    at_once=st.booleans(),
+    foreground=st.booleans(),
+)
+@example(ANYTHING, [("speech", 800), ("pause", PauseBehavior.SKIP), ("hangup", None)], True, False)
+@example(ANYTHING, [("pause", PauseBehavior.SILENCE), ("stop", None), ("resume", None), ("press", "#")], True, False)
+@example(ANYTHING, [("speech", 800), ("lose", None), ("hangup", None), ("stop", None)], True, False)
+@example(ANYTHING, [("speech", 800), ("hold", True), ("codec", 2 * RATE), ("hold", False)], True, False)
+@example(
+    ANYTHING, [("pause", PauseBehavior.SKIP), ("codec", 2 * RATE), ("far hold", True), ("resume", None)], True, False
+)
+@example(ANYTHING, [("speech", 800), ("codec", 2 * RATE), ("transfer", None)], True, True)
 def test_whatever_happens_in_whatever_order_ends_in_one_state_and_one_file(
-    params: dict[str, Any], happenings: list[tuple[str, Any]], at_once: bool
+    params: dict[str, Any], happenings: list[tuple[str, Any]], at_once: bool, foreground: bool
 ) -> None:
     """``at_once``: happenings without audio come before the recorder's greenlet has run. At the end the caller hangs
     up; where the event socket was lost, nobody tells of it, and the recording is stopped."""
@@ -1585,7 +1628,7 @@ def test_whatever_happens_in_whatever_order_ends_in_one_state_and_one_file(
         a_folder() as folder,
         mock.patch("esl_record.recording.recorder.CLOSE_WAIT", 0.01),
     ):
-        bench = Bench(Path(folder), **params).begin()
+        bench = Bench(Path(folder), foreground=foreground, **params).begin()
         for what, value in happenings:
             happen(bench, what, value)
             if not at_once:
@@ -1595,6 +1638,7 @@ def test_whatever_happens_in_whatever_order_ends_in_one_state_and_one_file(
             happen(bench, "stop", None)
         recording = bench.result()
         check(bench, recording, params)
+        assert recording.end_reason is not EndReason.TRANSFER or (foreground and ("transfer", None) in happenings)
         bench.recorder.stop()
         assert bench.recorder.recording == recording
         bench.close()
@@ -1622,6 +1666,16 @@ def check(bench: Bench, recording: Recording, params: dict[str, Any]) -> None:
     edges = [edge for span in recording.speech for edge in span]
     assert edges == sorted(edges)
     assert all(0 <= edge <= recording.duration for edge in edges)
+    for far in (False, True):
+        edges = [edge for hold in recording.holds if hold.far is far for edge in (hold.start, hold.end)]
+        assert edges == sorted(edges)
+        assert all(0 <= edge <= recording.duration + 1e-9 for edge in edges)
+    edges = [edge for gap in recording.gaps for edge in gap]
+    assert edges == sorted(edges)
+    taps = [line.split()[1] for line in bench.session.said if line.startswith("start ")]
+    assert len(set(taps)) == len(taps)
+    if len(taps) > 1:
+        return
     steered = bench.session.steered
     assert steered.count("stop") <= 1
     assert "stop" not in steered[:-1]
@@ -1849,18 +1903,22 @@ def wait_for(condition: Callable[[], object]) -> None:
             gevent.sleep(0.01)
 
 
-def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, hurried: None) -> None:
+def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
+    running.recorder._wake.set()
     running.session.tell("CHANNEL_HOLD")
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap)
     wait_for(lambda: spool.size() >= 1.5 * RATE)
     running.tick()
     running.session.tell("CHANNEL_UNHOLD")
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
+    assert len(recording.gaps) == 1, (recording.gaps, recording.holds, running.session.said, spool.timeline.spans)
     ((start, end),), (hold,) = recording.gaps, recording.holds
     assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
     assert start == 1.0
@@ -1873,13 +1931,16 @@ def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(ben
     assert np.array_equal(audio[round(end * RATE) :], said(1.0))
 
 
-def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, hurried: None) -> None:
+def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
+    running.recorder._wake.set()
     running.session.far_end_holds = True
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap and spool.size() >= 1.5 * RATE)
     running.session.far_end_holds = False
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
@@ -1890,13 +1951,16 @@ def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench:
     assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
 
 
-def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, hurried: None) -> None:
+def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
+    running.recorder._wake.set()
     spool = running.recorder._spool
     wait_for(lambda: spool.in_gap)
     assert spool.size() == RATE
     gevent.sleep(0.3)
+    ask_after(LIMIT)
     running.hear(said(0.02))
     running.session.hang_up()
     recording = running.result()
@@ -1906,20 +1970,25 @@ def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(benc
     assert end - start >= 0.25
 
 
-def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, hurried: None) -> None:
-    running = bench(**NO_LIMITS, stall_timeout=0.2).begin()
+def test_a_tap_that_stays_silent_behind_a_hold_ends_in_error(bench: Make, ask_after: AskAfter) -> None:
+    running = bench(**NO_LIMITS, stall_timeout=2.0).begin()
     running.hear(said(1.0))
+    ask_after(0.03)
+    running.recorder._wake.set()
     running.session.tell("CHANNEL_HOLD")
     wait_for(lambda: running.recorder._spool.in_gap)
     running.session.tell("CHANNEL_UNHOLD")
     assert "has written nothing" in running.result().error
 
 
-def test_a_tap_that_falls_silent_is_started_anew(bench: Make, hurried: None) -> None:
+def test_a_tap_that_falls_silent_is_started_anew(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS, stall_timeout=60.0).begin()
     first = running.session.path
     running.hear(said(1.0))
+    ask_after(0.03)
+    running.recorder._wake.set()
     wait_for(lambda: running.session.path != first)
+    ask_after(LIMIT)
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
@@ -1997,7 +2066,6 @@ def test_a_codec_that_changes_in_a_pause_makes_the_segment_at_its_end(bench: Mak
     assert running.session.path == first
     running.recorder.resume().wait(LIMIT)
     assert running.session.path != first
-    running.session._paused = False
     running.hear(said(1.0))
     running.session.hang_up()
     recording = running.result()
@@ -2044,6 +2112,25 @@ def test_a_killed_recording_resumes_in_its_last_segment(bench: Make) -> None:
     audio = second.samples()[:, 0]
     assert np.array_equal(audio[:RATE], said(1.0))
     assert np.array_equal(audio[-RATE:], said(1.0))
+
+
+def test_a_segment_that_was_noted_and_not_started_is_started_behind_a_kill(bench: Make) -> None:
+    first = bench(**NO_LIMITS).begin()
+    first.hear(said(1.0))
+    before = first.session.path
+    first.session.failures["start"] = CallGone("killed")
+    codec(first, 2 * RATE)
+    wait_for(lambda: len(first.recorder._spool.timeline.segments) == 2)
+    first.die()
+    del first.session.failures["start"]
+    second = bench(left=first, **NO_LIMITS).begin(tapped=False)
+    wait_for(lambda: second.session.path != before)
+    second.hear(said(1.0))
+    second.session.hang_up()
+    recording = second.result()
+    assert how(recording) == (State.FINISHED, EndReason.HANGUP)
+    assert np.array_equal(second.samples()[-RATE:, 0], said(1.0))
+    assert second.spooled() == []
 
 
 # ---- transfers
