@@ -94,9 +94,10 @@ class Tap:
         self._spool.begin(self._segment())
         self._start()
 
-    def add(self, *, cut: bool = True) -> None:
-        """Add a segment to the spool, for ``move`` to start; ``cut`` as in Spool. Raises SpoolError too."""
-        self._spool.add(self._segment(), cut=cut)
+    def add(self, not_before: float = 0.0, *, cut: bool = True) -> None:
+        """Add a segment to the spool, for ``move`` to start; ``not_before`` and ``cut`` as in Spool. Raises SpoolError
+        too."""
+        self._spool.add(self._segment(), not_before, cut=cut)
 
     def move(self) -> None:
         """Start the segment that was added, and stop the one before."""
