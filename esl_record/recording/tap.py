@@ -80,8 +80,7 @@ class Tap:
 
     def ask_rate(self) -> int:
         """Ask for the rate of the leg, which becomes the recording's."""
-        told = self.session.get_variable("read_rate") or ""
-        self.rate = _number(told) or NARROW_BAND
+        self.rate = _number(self.session.leg_rate()) or NARROW_BAND
         self._leg_rate = self.rate
         return self.rate
 
