@@ -175,20 +175,20 @@ class Spool:
         """Have an open gap last as long as the clock says."""
         self._passes = True
 
-    def cut(self) -> None:
-        """Read nothing more of the segment that is written; silence follows until the next one. Raises SpoolError."""
+    def cut(self, not_before: float = 0.0) -> None:
+        """Read nothing more of the segment that is written. Silence follows until the next one, from the last write
+        on, or from unix time ``not_before``. Raises SpoolError."""
         if not self.in_gap:
-            self._open_gap(self._clock())
-            self._passes = True
+            self.open_gap(not_before, passes=True)
         self._broken = True
 
-    def add(self, segment: Segment, *, cut: bool = True) -> None:
-        """Go on with a new segment, behind a gap that ends with its first sample. Raises SpoolError.
+    def add(self, segment: Segment, not_before: float = 0.0, *, cut: bool = True) -> None:
+        """Go on with a new segment, behind a gap that ends with its first sample; see ``cut``. Raises SpoolError.
 
         Without ``cut`` no gap begins: nothing is written until another segment is added.
         """
         if cut:
-            self.cut()
+            self.cut(not_before)
         self.timeline.segments.append(segment)
         self._broken = False
 

@@ -16,6 +16,9 @@ PACE = "standin_pace"
 _HELD_STATE = "Channel-Call-State: HELD"
 """A line of `uuid_dump`."""
 
+_CODEC_RATE = "Channel-Read-Codec-Rate:"
+"""What a line of `uuid_dump` begins with."""
+
 
 def pace_of(data: Mapping[str, str]) -> float:
     """Return how many seconds of call pass in one second, of the channel with this ``data``."""
@@ -59,6 +62,7 @@ class ReachedCall(Protocol):
     def exists(self) -> bool: ...
     def get_variable(self, name: str) -> str | None: ...
     def leg_channels(self) -> int: ...
+    def leg_rate(self) -> str: ...
     def on_hold(self) -> bool: ...
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None: ...
     def stop_tap(self, path: str) -> None: ...
@@ -92,6 +96,14 @@ class ChannelCommands:
     def leg_channels(self) -> int:
         """The number of audio channels of the leg's codec: 2 where both sides have agreed on stereo Opus."""
         return 2 if self.ask("uuid_getvar", "rtp_use_codec_channels") == "2" else 1
+
+    def leg_rate(self) -> str:
+        """The samples a second of the leg's codec as it is now, empty before there is one.
+
+        The variable ``read_rate`` keeps the value it had before a change of codec.
+        """
+        lines = self.ask("uuid_dump", "").splitlines()
+        return next((line.removeprefix(_CODEC_RATE).strip() for line in lines if line.startswith(_CODEC_RATE)), "")
 
     def on_hold(self) -> bool:
         """Whether the leg is on hold: then the switch has nothing to write of either side."""

@@ -336,6 +336,10 @@ class Recorder:
                 track.hold(at)
             elif isinstance(event, m.Resume):
                 track.release(at)
+        skipped = left.pauses and left.pauses[-1].behavior is m.PauseBehavior.SKIP
+        if skipped and round(left.pauses[-1].end * rate) >= self._spool.settled():
+            # When it was resumed is not noted; the file was last written before the pause.
+            self._flows_since = self._clock()
         self._rehear(track, self._size())
         track.past = False
         if not self._machine.state.final and not self._taps_on(left):
@@ -453,13 +457,14 @@ class Recorder:
                 self.track.hold(self._size())
                 self._tell(action.behavior)
             else:
+                if not mask:
+                    self._flows_since = self._clock()
                 if self._stale:
                     self._move_tap()
                 else:
                     self._tap.resume(mask=mask)
                 self.track.release(self._size())
                 self._growth.restart(self._spool.written(), time.monotonic())
-                self._flows_since = self._clock()
                 self._tell()
         except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
@@ -473,7 +478,7 @@ class Recorder:
         """
         self._stale = self._machine.state is m.State.PAUSED
         try:
-            self._tap.add(cut=not self._skipping)
+            self._tap.add(self._flows_since, cut=not self._skipping)
             # First: what a later start does not know of it cannot find.
             self._note()
             if self._stale:
@@ -764,7 +769,7 @@ class Recorder:
         if changed and self.track is not None and not self._skipping:
             # From here on the tap that runs writes at another speed.
             with suppress(SpoolError):
-                self._spool.cut()
+                self._spool.cut(self._flows_since)
         self._act(self._move_tap if changed else self._check_leg)
 
     @property

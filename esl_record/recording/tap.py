@@ -80,8 +80,7 @@ class Tap:
 
     def ask_rate(self) -> int:
         """Ask for the rate of the leg, which becomes the recording's."""
-        told = self.session.get_variable("read_rate") or ""
-        self.rate = _number(told) or NARROW_BAND
+        self.rate = _number(self.session.leg_rate()) or NARROW_BAND
         self._leg_rate = self.rate
         return self.rate
 
@@ -94,9 +93,10 @@ class Tap:
         self._spool.begin(self._segment())
         self._start()
 
-    def add(self, *, cut: bool = True) -> None:
-        """Add a segment to the spool, for ``move`` to start; ``cut`` as in Spool. Raises SpoolError too."""
-        self._spool.add(self._segment(), cut=cut)
+    def add(self, not_before: float = 0.0, *, cut: bool = True) -> None:
+        """Add a segment to the spool, for ``move`` to start; ``not_before`` and ``cut`` as in Spool. Raises SpoolError
+        too."""
+        self._spool.add(self._segment(), not_before, cut=cut)
 
     def move(self) -> None:
         """Start the segment that was added, and stop the one before."""

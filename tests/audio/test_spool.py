@@ -232,6 +232,29 @@ def test_a_gap_of_which_nobody_knows_the_end_has_no_length_before_it(path: Path)
         assert spool.read(100).ravel().tolist() == [1, 2, *[0] * 39, 3]
 
 
+def test_the_gap_before_a_new_segment_begins_with_the_last_write(path: Path) -> None:
+    """Around a change of codec a tap writes nothing for a while before the switch tells of the change."""
+    now = [1000.0]
+    with Spool(written(path, 1, 2), 1, pace=10, clock=lambda: now[0]) as spool:
+        os.utime(path, (1000.0, 1000.0))
+        now[0] = 1000.5
+        spool.cut()
+        assert spool.size() == 2 + 5
+        spool.add(Segment())
+        os.utime(written(paths_of(path, 1), 3), (1001.0, 1001.0))
+        assert spool.size() == 2 + 9 + 1
+        assert spool.read(100).ravel().tolist() == [1, 2, *[0] * 9, 3]
+
+
+def test_the_gap_before_a_new_segment_leaves_out_a_pause_before_it(path: Path) -> None:
+    now = [1000.0]
+    with Spool(written(path, 1, 2), 1, pace=10, clock=lambda: now[0]) as spool:
+        os.utime(path, (1000.0, 1000.0))
+        now[0] = 1060.5
+        spool.add(Segment(), 1060.0)
+        assert spool.size() == 2 + 5
+
+
 @pytest.mark.parametrize(
     ("spans", "wrong"),
     [([Span(start=3)], "order"), ([Span(), Span(start=3), Span(start=1)], "order"), ([Span(segment=1)], "segment")],

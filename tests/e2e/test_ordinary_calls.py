@@ -485,6 +485,25 @@ def test_the_codec_changes_while_the_call_is_held(lab: Lab, first: str, second: 
     assert right.other <= 200, str(right)
 
 
+@pytest.mark.parametrize(("first", "second"), [("G722", "PCMU"), ("PCMU", "G722")])
+def test_a_recording_that_begins_behind_a_change_of_codec(lab: Lab, first: str, second: str) -> None:
+    """The codec then changes back: the switch's variable `read_rate` has named that one all the time."""
+    message = {"record": {**FIXED, "max_length": 8}}
+    with (
+        lab.phone("ann", codecs=[first]) as ann,
+        lab.recorded(ann, "answer", {"sleep": 3000}, message, "hangup") as call,
+    ):
+        ann.wait("media", call="call")
+        call.say(ann, ANN)
+        assert ann.reinvite("codecs", names=[second])["codec"] == second
+        begun = call.begun()
+        call.talk(3)
+        assert ann.reinvite("codecs", names=[first])["codec"] == first
+        taken = call.ended().finished(EndReason.MAX_LENGTH).lasted(begun, tolerance=0.6)
+    assert taken.recording.duration == 8.0
+    whole(taken.compare(ANN), seconds=7, jump=REINVITE, other=200, silent=400)
+
+
 # ---- transfer
 
 

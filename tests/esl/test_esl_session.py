@@ -304,6 +304,19 @@ API_VERBS: list[tuple[Callable[[Session], Any], str]] = [
 NAMES = [sent.split(" u1")[0] + sent.split("u1")[1].split("/")[0] for _, sent in API_VERBS]
 
 
+@pytest.mark.parametrize(
+    ("dumped", "rate"),
+    [
+        ("Unique-ID: u1\nChannel-Read-Codec-Rate: 16000\nvariable_read_rate: 8000\n", "16000"),
+        ("Unique-ID: u1\nvariable_read_rate: 8000\n", ""),
+    ],
+)
+def test_the_rate_of_the_leg_is_that_of_its_codec_now(line: Line, dumped: str, rate: str) -> None:
+    asking = line.does(line.session.leg_rate)
+    assert line.answers(dumped) == "uuid_dump u1"
+    assert result(asking) == rate
+
+
 @pytest.mark.parametrize(("verb", "sent"), API_VERBS, ids=NAMES)
 def test_a_verb_is_this_api_command(line: Line, verb: Callable[[Session], Any], sent: str) -> None:
     asking = line.does(verb, line.session)

@@ -58,7 +58,7 @@ def test_a_call_it_reaches_can_be_tapped_and_its_end_is_told(switch: Switch, lin
     heard: list[str] = []
     linked.listen(lambda event: heard.append(event.name))
     assert linked.exists()
-    assert (linked.leg_channels(), linked.on_hold()) == (1, False)
+    assert (linked.leg_channels(), linked.leg_rate(), linked.on_hold()) == (1, "8000", False)
     linked.start_tap(f"{tmp_path}/a.raw", {"enable_file_write_buffering": "false"})
     linked.pause_tap(f"{tmp_path}/a.raw", mask=False)
     linked.resume_tap(f"{tmp_path}/a.raw", mask=False)

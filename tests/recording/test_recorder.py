@@ -102,9 +102,9 @@ class FakeSession:
     def playback(self, path: str) -> None:
         self._say("playback", path)
 
-    def get_variable(self, name: str) -> str | None:
-        self._say("get_variable", name)
-        return self.rate
+    def leg_rate(self) -> str:
+        self._say("leg_rate")
+        return self.rate or ""
 
     def exists(self) -> bool:
         self._say("exists")
@@ -1188,7 +1188,7 @@ def test_the_tap_is_asked_for_what_the_parameters_say(bench: Make) -> None:
     variables = tap_variables(RecordParams(beep=True), RATE)
     assert running.session.said == [
         f"playback {BEEP}",
-        "get_variable read_rate",
+        "leg_rate",
         " ".join([f"start {path}", *(f"{name}={value}" for name, value in variables.items())]),
     ]
 
@@ -1246,7 +1246,7 @@ def test_a_tap_that_was_not_answered_for_may_run_and_its_spool_stays(bench: Make
     assert running.states == []
 
 
-@pytest.mark.parametrize("verb", ["playback", "get_variable"])
+@pytest.mark.parametrize("verb", ["playback", "leg_rate"])
 @pytest.mark.parametrize("error", [CommandRefused("-ERR no"), CommandTimeout("no answer")])
 def test_a_recording_that_cannot_be_begun_is_told_of(bench: Make, verb: str, error: Exception) -> None:
     running = bench(beep=True)
@@ -1309,7 +1309,7 @@ def test_a_spool_folder_that_has_gone_is_an_error_without_file(bench: Make) -> N
     assert recording.file == ""
 
 
-@pytest.mark.parametrize("verb", ["playback", "get_variable", "start"])
+@pytest.mark.parametrize("verb", ["playback", "leg_rate", "start"])
 def test_a_call_that_ends_before_the_recording_has_begun_leaves_nothing(bench: Make, verb: str) -> None:
     running = bench(beep=True)
     running.session.failures[verb] = CallGone("call c1: ORIGINATOR_CANCEL")

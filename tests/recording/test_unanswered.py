@@ -76,7 +76,7 @@ def test_nothing_is_played_or_tapped_before_the_answer(ringing: Make) -> None:
     assert (taps(bench), bench.states, bench.spooled()) == ([], [], [])
     bench.answer()
     assert bench.session.said[0] == f"playback {BEEP}"
-    assert taps(bench) == ["playback", "get_variable", "start"]
+    assert taps(bench) == ["playback", "leg_rate", "start"]
     bench.hear(1.0)
     bench.session.hang_up()
     bench.session.record_stop()

@@ -88,6 +88,7 @@ def test_a_running_tap_is_not_told_of_a_new_codec_and_one_started_later_is_right
     assert [said["Channel-Read-Codec-Rate"] for said in bench.client.named("CODEC")] == [str(after)]
     assert bench.api(f"uuid_getvar {call.uuid} read_rate") == str(before)
     assert bench.api(f"uuid_getvar {call.uuid} write_rate") == str(after)
+    assert f"Channel-Read-Codec-Rate: {after}\n" in bench.api(f"uuid_dump {call.uuid}")
     assert grown(bench, tmp_path / "a.raw", 1.0) == pytest.approx(second, abs=100)
     assert pitch(spool(tmp_path / "a.raw")[-min(second // 2, 4000) :], 8000) == pytest.approx(
         400 * after / before if before < after else 400 * before / after if before > after else 400, rel=1
