@@ -55,6 +55,10 @@ class Dialled:
     """The dialplan's next actions connect it again and again, so that it does."""
     then: str = ""
     """The document of the dialplan's next action."""
+    at: tuple[str, int] | None = None
+    """What the dialplan connects it with instead of the service."""
+    patience: float = 60.0
+    """Seconds after which the stand-in's caller hangs up; a real one does only when it is told to."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class StandInPhone:
             name=dialled.name,
             digits=dialled.digits,
             hangup_after=dialled.hangup_after,
+            gives_up_after=dialled.patience,
         )
         return _StandInCall(self.switch, self.service, dialled, caller)
 
@@ -147,7 +152,7 @@ class _StandInCall:
         again = [("sleep", str(PAUSE)), ("socket", f"{host}:{port}/{dialled.document} async full")]
         then = [("socket", f"{host}:{port}/{dialled.then} async full")] if dialled.then else []
         behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else then
-        self.call = switch.call(service.address, dialled.document, caller, behind=behind)
+        self.call = switch.call(dialled.at or service.address, dialled.document, caller, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
 
@@ -212,6 +217,10 @@ class FreeSwitchPhone:
             <extension name="then"><condition field="destination_number" expression="^then-(\\d+)-(.*)$">
               <action application="socket" data="127.0.0.1:$1/$2 async full"/>
               <action application="socket" data="127.0.0.1:$1/${{sip_h_X-Then}} async full"/>
+              <action application="hangup" data="{WENT_ON}"/>
+            </condition></extension>
+            <extension name="at"><condition field="destination_number" expression="^at-([\\d.]+)-(\\d+)-(.*)$">
+              <action application="socket" data="$1:$2/$3 async full"/>
               <action application="hangup" data="{WENT_ON}"/>
             </condition></extension>
             <extension name="parked"><condition field="destination_number" expression="^parked-(\\d+)-(.*)$">
@@ -299,7 +308,10 @@ class _FreeSwitchCall:
         )
         kinds = {"parked": dialled.parked, "again": dialled.again, "url": dialled.url, "then": dialled.then}
         context = next((name for name, chosen in kinds.items() if chosen), "doc")
-        target = f"sofia/internal/{context}-{service.address[1]}-{dialled.document}@127.0.0.1:{phone.sip}"
+        port: object = service.address[1]
+        if dialled.at:
+            context, port = "at", "{}-{}".format(*dialled.at)
+        target = f"sofia/internal/{context}-{port}-{dialled.document}@127.0.0.1:{phone.sip}"
         self._switch.background(f"originate {{{variables}}}{target} &park()")
         self._script = gevent.spawn(self._act, phone.folder)
 
