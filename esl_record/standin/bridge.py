@@ -246,8 +246,8 @@ def _talk(session: Session, tried: Sequence[_Leg], other: _Leg) -> Frames[None]:
 def hold_by_far_end(session: Session, *, on: bool) -> None:
     """The far end of a bridge holds the call, or takes it back.
 
-    No event says so on the party's channel, and its taps go on. The switch plays the hold music to it, of which there
-    is none here.
+    Its own channel's event says so, and none of the party's; the taps go on. The switch plays the hold music to the
+    party, of which there is none here.
     """
     channel = session.channel
     assert channel.other is not None
@@ -262,6 +262,7 @@ def hold_by_far_end(session: Session, *, on: bool) -> None:
         session.messages.append({"call-command": "execute", **music})
     else:
         channel.other.held_us += now - channel.other.times["Last-Hold"]
+    channel.core.fire("CHANNEL_HOLD" if on else "CHANNEL_UNHOLD", channel.far_end_headers())
 
 
 def _disconnect(session: Session, other: str, left: str) -> None:

@@ -55,6 +55,12 @@ class Dialled:
     """The dialplan's next actions connect it again and again, so that it does."""
     then: str = ""
     """The document of the dialplan's next action."""
+    holds: tuple[tuple[float, float], ...] = ()
+    codecs: tuple[tuple[float, int], ...] = ()
+    channels: int = 1
+    """These three as of the stand-in's `Caller`, whom alone they concern."""
+    before: tuple[tuple[str, str], ...] = ()
+    """The stand-in's dialplan actions in front of `socket`, application and argument each."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,9 @@ class StandInPhone:
             name=dialled.name,
             digits=dialled.digits,
             hangup_after=dialled.hangup_after,
+            holds=dialled.holds,
+            codecs=dialled.codecs,
+            channels=dialled.channels,
         )
         return _StandInCall(self.switch, self.service, dialled, caller)
 
@@ -147,7 +156,7 @@ class _StandInCall:
         again = [("sleep", str(PAUSE)), ("socket", f"{host}:{port}/{dialled.document} async full")]
         then = [("socket", f"{host}:{port}/{dialled.then} async full")] if dialled.then else []
         behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else then
-        self.call = switch.call(service.address, dialled.document, caller, behind=behind)
+        self.call = switch.call(service.address, dialled.document, caller, before=dialled.before, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
 
