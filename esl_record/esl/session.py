@@ -27,6 +27,9 @@ LINGER = 5
 
 _LAST_WORD = 1.0
 
+_ON_ITS_HEELS = 0.001
+"""Seconds in which an event is read that the switch has sent together with the one before."""
+
 _SLEEP = 3_600_000
 """Milliseconds of one sleep: the switch counts microseconds in 32 bits."""
 
@@ -233,6 +236,15 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
             # It has hung up by itself; the event that says so is on its way.
         self._over.wait(self.timeout)
 
+    def end(self, cause: str = "NORMAL_CLEARING") -> None:
+        """Hang up as ``hangup``, unless the call was sent elsewhere: there it is no longer ours to end.
+
+        The end of a step may be the first that is heard of that; that of `socket` comes on its heels.
+        """
+        gevent.sleep(_ON_ITS_HEELS)
+        if not self.left:
+            self.hangup(cause)
+
     def transfer(self, destination: str) -> None:
         """Sends the call to ``extension [dialplan [context]]``; then it takes no more orders from here."""
         self._call_api("uuid_transfer", destination)
@@ -261,7 +273,6 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
 
         One that has been sent elsewhere is let go without a word.
         """
-        elsewhere = self.left
         self.handed_back = self.handed_back or self.connected
         self.hold(False)
         for name, value in variables if self.live else ():
@@ -269,6 +280,9 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
                 self.set_variable(name, value)
             except (CallGone, CommandTimeout, CommandRefused) as error:
                 log.debug("%s: release: %s", self.label, error)
+        gevent.sleep(_ON_ITS_HEELS)
+        # From here on it is the resume that ends `socket`.
+        elsewhere = self.left
         try:
             # One that was sent elsewhere it would take out of there, and leave with nothing to do.
             if self.live and not elsewhere:

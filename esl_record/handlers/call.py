@@ -60,7 +60,7 @@ class HandledCall:
         self._forget()
         self._session.over.unlink(self._wake)
         if self._live and self._auto_hangup:
-            self._session.hangup()
+            self._session.end()
         self._give_back()
 
     def fail(self, code: str, cause: str) -> None:
@@ -68,7 +68,7 @@ class HandledCall:
         try:
             if self._live:
                 self._session.set_variable("script_error", code)
-            self._session.hangup(cause)
+            self._session.end(cause)
         except (CallGone, CommandRefused, CommandTimeout) as error:
             log.debug("%s: %s", self._session.label, error)
 

@@ -48,6 +48,9 @@ FIRST_AUDIO = 2.0
 ASK_AFTER = 1.0
 """Seconds without new audio after which the switch is asked whether the call still is."""
 
+HELD_AFTER = 0.1
+"""Seconds without new audio that are enough where the switch has told of a hold: a tap stops within about so many."""
+
 CLOSE_WAIT = 0.5
 """Seconds a hung-up call's spool gets to be closed by the switch."""
 
@@ -401,7 +404,7 @@ class Recorder:
         self._growth.restart(0, time.monotonic())
         while not self._machine.state.final:
             self.track.deadline = self._machine.deadline()
-            self._wake.wait(min(ASK_AFTER, self._pause_limit.left(self._machine.pausing)))
+            self._wake.wait(min(self._patience, self._pause_limit.left(self._machine.pausing)))
             self._wake.clear()
             if self.handed_over:
                 raise CallGone(f"{self._session.label}: another connection has the call")
@@ -569,13 +572,18 @@ class Recorder:
             for span in spans
         ]
 
+    @property
+    def _patience(self) -> float:
+        """Seconds the tap may write nothing before that is looked into."""
+        return HELD_AFTER if self._hold_told and not self._spool.in_gap and not self._skipping else ASK_AFTER
+
     def _guard(self, track: Track) -> None:
         """Look after a tap that has fallen silent, or writes what it was not asked for."""
         now, size = time.monotonic(), self._size()
         growth, paused = self._growth, self._machine.state is m.State.PAUSED
         before, since = growth.written, growth.since
         grown = growth.look(self._spool.written(), now)
-        silent = now - since >= ASK_AFTER
+        silent = now - since >= self._patience
         if not self._session.connected and (silent or paused) and self._reach_tap():
             return
         if not self._session.connected and (silent or paused):

@@ -97,7 +97,7 @@ def _way(mark: Bookmark, documents: list[Document]) -> list[Any]:
 
 def _hang_up(name: str, call: Call) -> None:
     try:
-        call.session.hangup()
+        call.session.end()
     except CommandRefused as error:
         raise DocumentError("relay_script_method_execute_failed", f"{name}, at its end: {error}") from error
 

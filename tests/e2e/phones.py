@@ -59,6 +59,12 @@ class Dialled:
     """What the dialplan connects it with instead of the service."""
     patience: float = 60.0
     """Seconds after which the stand-in's caller hangs up; a real one does only when it is told to."""
+    holds: tuple[tuple[float, float], ...] = ()
+    codecs: tuple[tuple[float, int], ...] = ()
+    channels: int = 1
+    """These three as of the stand-in's `Caller`, whom alone they concern."""
+    before: tuple[tuple[str, str], ...] = ()
+    """The stand-in's dialplan actions in front of `socket`, application and argument each."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,9 @@ class StandInPhone:
             digits=dialled.digits,
             hangup_after=dialled.hangup_after,
             gives_up_after=dialled.patience,
+            holds=dialled.holds,
+            codecs=dialled.codecs,
+            channels=dialled.channels,
         )
         return _StandInCall(self.switch, self.service, dialled, caller)
 
@@ -152,7 +161,8 @@ class _StandInCall:
         again = [("sleep", str(PAUSE)), ("socket", f"{host}:{port}/{dialled.document} async full")]
         then = [("socket", f"{host}:{port}/{dialled.then} async full")] if dialled.then else []
         behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else then
-        self.call = switch.call(dialled.at or service.address, dialled.document, caller, behind=behind)
+        address = dialled.at or service.address
+        self.call = switch.call(address, dialled.document, caller, before=dialled.before, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
 

@@ -674,6 +674,44 @@ def test_a_tap_obeys_in_a_call_that_was_sent_elsewhere_too(
     result(obeying)
 
 
+def test_what_ends_with_a_transfer_does_not_end_the_call_elsewhere(line: Line) -> None:
+    """The step that a transfer breaks off is over first, and then `socket`."""
+
+    def document() -> None:
+        line.session.playback("/long.wav")
+        line.session.end()
+
+    running = line.does(document)
+    line.completes()
+    line.peer.event("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+    result(running)
+    assert line.silent()
+
+
+def test_the_end_of_a_document_hangs_up(line: Line) -> None:
+    ending = line.does(line.session.end, "USER_BUSY")
+    assert line.answers("+OK\n") == "uuid_kill u1 USER_BUSY"
+    line.hung_up("USER_BUSY")
+    result(ending)
+
+
+def test_an_operator_ends_a_call_that_was_sent_elsewhere_all_the_same(line: Line) -> None:
+    sent_elsewhere(line)
+    ending = line.does(line.session.hangup)
+    assert line.answers("+OK\n") == "uuid_kill u1 NORMAL_CLEARING"
+    line.hung_up()
+    result(ending)
+
+
+def test_a_call_that_leaves_while_it_is_let_go_is_not_resumed(line: Line) -> None:
+    releasing = line.does(line.session.release, [("why", "x")])
+    line.peer.event("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+    assert line.answers("+OK\n") == "uuid_setvar u1 why x"
+    result(releasing)
+    line.hung_up()
+    assert line.rest() == ["exit"]
+
+
 def test_a_call_it_has_transferred_is_not_resumed(line: Line) -> None:
     transferring = line.does(line.session.transfer, "7000 XML default")
     assert line.answers() == "uuid_transfer u1 7000 XML default"

@@ -132,6 +132,9 @@ class FakeSession:
         self._tell("answer")
         self.answered = True
 
+    def end(self, cause: str = "NORMAL_CLEARING") -> None:
+        self.hangup(cause)
+
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         if self.live:
             self._tell("hangup", cause)

@@ -55,6 +55,7 @@ class FakeSession:
     """What a recorder uses of a session, with a switch behind it that writes the spool when the test says so."""
 
     label = "call c1"
+    uuid = "c1"
     pace = 0.0
     left = False
 

@@ -10,7 +10,7 @@ import soundfile
 from standin_client import NOON, Client, Said, frames
 
 from esl_record.standin.caller import Caller
-from esl_record.standin.switch import Switch
+from esl_record.standin.switch import PACE, Switch
 from esl_record.standin.voice import say
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
@@ -73,15 +73,19 @@ def spoken(parts: list[Entry]) -> bytes:
     return b"".join(part.text for part in parts if part.what == "<<")
 
 
+NOT_COMPARED = {*ACK, PACE}
+"""``PACE`` is the stand-in's own: it says that its time is not the clock's."""
+
+
 def names(said: Said) -> list[str]:
-    return [name for name, _ in said.headers if name.removeprefix("variable_") not in ACK]
+    return [name for name, _ in said.headers if name.removeprefix("variable_") not in NOT_COMPARED]
 
 
 def values(said: Said) -> dict[str, str]:
     return {
         name: MADE_UP.sub("made-up", value)
         for name, value in said.headers
-        if not VOLATILE.fullmatch(name) and name.removeprefix("variable_") not in ACK
+        if not VOLATILE.fullmatch(name) and name.removeprefix("variable_") not in NOT_COMPARED
     }
 
 

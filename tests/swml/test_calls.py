@@ -87,6 +87,9 @@ class FakeSession:
     def limit_duration(self, seconds: float) -> None:
         self._told("limit_duration", seconds)
 
+    def end(self, cause: str = "NORMAL_CLEARING") -> None:
+        self.hangup(cause)
+
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         if self.live:
             self._told("hangup", cause)

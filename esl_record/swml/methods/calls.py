@@ -69,7 +69,7 @@ def _answer(call: Call, given: AnswerParams) -> None:
 
 
 def _hangup(call: Call, given: HangupParams) -> None:
-    call.session.hangup(CAUSES[given.reason])
+    call.session.end(CAUSES[given.reason])
     # The document is over; what the switch still has to say comes to the session.
     raise call.session.gone()
 
