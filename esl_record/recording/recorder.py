@@ -309,18 +309,22 @@ class Recorder:
             hop_of(rate)
         except ValueError as error:
             raise SpoolError(str(error)) from None
-        self._spool.size()
         self._tap.take_over(rate)
         self._set_pace(rate)
+        self._spool.size()
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
         track.past = True
         for hold in left.holds:
-            self._replay(m.Hold(round(hold.start * rate), hold.far))
-            # One that had not ended when it was noted ends when the tap writes again.
-            if hold.end > hold.start or hold.far:
-                self._replay(m.Unhold(round(hold.end * rate), hold.far))
+            start, end = round(hold.start * rate), round(hold.end * rate)
+            self._replay(m.Hold(start, hold.far))
+            if end == start and not hold.far:
+                # It had not ended when it was noted: it did where the tap wrote on. The tap stops a moment late.
+                late = round(ASK_AFTER * rate)
+                end = next((ends for begins, ends in self._spool.timeline.gaps if begins - late <= start < ends), start)
+            if end > start or hold.far:
+                self._replay(m.Unhold(end, hold.far))
         for number, pause in enumerate(left.pauses, 1):
             start, end = (min(round(at * rate), self._spool.size()) for at in (pause.start, pause.end))
             self._rehear(track, start)
