@@ -260,7 +260,7 @@ class Orphan:
             address, "x", caller, behind=[("set", f"{HELD}=true"), ("answer", ""), ("bridge", f"x/{ECHO}"), *behind]
         )
         until(lambda: self.call.channel.bridged, "the bridge")
-        params = RecordParams(control_id="r", stereo=True, initial_timeout=0, end_silence_timeout=0)
+        params = RecordParams(control_id="r", initial_timeout=0, end_silence_timeout=0)
         recording = Recording.begun(Storage.new_id(), Party(call_id=self.call.uuid), params, 1_700_000_000.0)
         self.recording = recording.model_copy(update={"sample_rate": 8000})
         service.storage.prepare()
@@ -359,6 +359,7 @@ def test_a_followed_call_that_comes_back_takes_its_recording_over(
     switch: Switch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = free.getsockname()
     service = linked(listen=listen)

@@ -530,6 +530,22 @@ def test_a_recording_in_the_background_ends_with_its_call(make: Make, switch: Sw
     assert recording.end_reason is EndReason.HANGUP
 
 
+def test_no_tap_waits_for_the_answer_because_the_channel_says_so(make: Make, switch: Switch) -> None:
+    """``media_bug_answer_req`` cannot be given with a tap: it is taken from the channel."""
+    service = make()
+    service.start()
+    steps = ({"record_call": {"early_media": True}}, {"sleep": 2000}, "hangup")
+    waits = [("set", "media_bug_answer_req=true")]
+    call = switch.call(service.address, document(service, *steps), Caller(voice.say(5.0)), before=waits)
+    call.wait(LIMIT)
+    assert not call.channel.answered
+    assert call.variables["media_bug_answer_req"] == "false"
+    until(lambda: recordings(service), "the recording")
+    (recording,) = recordings(service)
+    assert (recording.state, recording.end_reason) == (State.FINISHED, EndReason.HANGUP)
+    assert recording.duration > 1.5
+
+
 def test_a_recording_in_the_background_ends_when_the_call_is_handed_back(make: Make, switch: Switch) -> None:
     service = make()
     service.start()

@@ -325,9 +325,9 @@ class Recorder:
             hop_of(rate)
         except ValueError as error:
             raise SpoolError(str(error)) from None
-        self._spool.size()
         self._tap.take_over(rate)
         self._set_pace(rate)
+        self._spool.size()
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
@@ -355,7 +355,11 @@ class Recorder:
         for hold in left.holds:
             start, end = (min(round(at * left.sample_rate), size) for at in (hold.start, hold.end))
             events.append((start, m.Hold(start, hold.far)))
-            # One that had not ended when it was noted ends when the tap writes again.
+            if end == start and not hold.far:
+                # It had not ended when it was noted: it did where the tap wrote on. The tap stops a moment late.
+                late = round(ASK_AFTER * left.sample_rate)
+                gaps = self._spool.timeline.gaps
+                end = next((ends for begins, ends in gaps if begins - late <= start < ends), start)
             if end > start or hold.far:
                 events.append((end, m.Unhold(end, hold.far)))
         for number, pause in enumerate(left.pauses, 1):

@@ -88,9 +88,9 @@ class RunningService:
         assert self.process is not None
         assert self.process.wait(PATIENCE) == -signal.SIGKILL
 
-    def wait(self, condition: Any, what: str) -> Any:
+    def wait(self, condition: Any, what: str, *, timeout: float = PATIENCE) -> Any:
         """Waits until ``condition()`` is true and gives it."""
-        with gevent.Timeout(PATIENCE, AssertionError(f"waited in vain for {what}; log:\n{self.log[-3000:]}")):
+        with gevent.Timeout(timeout, AssertionError(f"waited in vain for {what}; log:\n{self.log[-3000:]}")):
             while not (result := condition()):
                 assert self.process is None or self.process.poll() is None, f"the service died:\n{self.log[-3000:]}"
                 gevent.sleep(0.02)

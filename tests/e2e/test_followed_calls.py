@@ -230,11 +230,11 @@ def test_a_call_that_comes_back_takes_its_recording_over(phone: Phone, linked: R
     linked.wait(lambda: live(linked), "the recording to be shown")
     assert call.shown["recording_id"] == call.recording_id
     call.talk(2.0)
-    call.command("pause")
+    call.command("pause", behavior="silence")
     call.command("resume")
     ended = call.hang_up()
-    finished(ended)
-    whole(phone, ended)
+    (pause,) = finished(ended).pauses
+    whole(phone, ended, silence=pause.end - pause.start)
 
 
 def test_without_the_link_the_recording_is_recovered(phone: Phone, own_service: RunningService, far: str) -> None:
@@ -324,25 +324,30 @@ def test_a_recording_outlives_its_connection(phone: Phone, linked: RunningServic
 
 
 def test_what_the_far_end_does_is_noted(phone: Phone, linked: RunningService, far: str) -> None:
-    """It holds, and later presses the digits that pause and resume recordings."""
-    linked.settings |= {"pause_digits": "*5", "resume_digits": "*6", "pause_behavior": "silence"}
+    """It holds, and later presses the digits that pause and resume recordings.
+
+    Without a phone a real switch does not hold its far end; see ``test_ordinary_calls.py``.
+    """
+    holds = isinstance(phone, StandInPhone)
+    # The caller gets them too, and * would end what it plays.
+    linked.settings |= {"pause_digits": "85", "resume_digits": "86", "pause_behavior": "silence"}
     linked.start()
     call = Orphan(phone, linked, linked.document("far", "answer", RECORD, connect(phone, far), "hangup"))
     far_end = call.bridged()
     call.talk(1.0)
-    assert call.api(f"uuid_hold {far_end}").startswith("+OK")
-    call.talk(3.0)
-    assert call.api(f"uuid_hold off {far_end}").startswith("+OK")
-    call.talk(1.0)
-    for digits, state in (("*5", "paused"), ("*6", "recording")):
+    if holds:
+        assert call.api(f"uuid_hold {far_end}").startswith("+OK")
+        call.talk(3.0)
+        assert call.api(f"uuid_hold off {far_end}").startswith("+OK")
+        call.talk(1.0)
+    for digits, state in (("85", "paused"), ("86", "recording")):
         call.api(f"uuid_recv_dtmf {far_end} {digits}")
         linked.wait(lambda state=state: call.shown["state"] == state, state)
         call.talk(2.0)
     ended = call.hang_up()
     recording = finished(ended)
-    (hold,) = recording.holds
-    assert hold.far
-    assert 2.0 <= hold.end - hold.start <= 5.0
+    assert [hold.far for hold in recording.holds] == [True] * holds
+    assert all(2.0 <= hold.end - hold.start <= 6.0 for hold in recording.holds)
     (pause,) = recording.pauses
     assert (pause.began_by, pause.ended_by, pause.behavior) == (PauseCause.DIGITS, PauseCause.DIGITS, "silence")
     assert 1.9 <= pause.end - pause.start <= 6.0
@@ -350,7 +355,6 @@ def test_what_the_far_end_does_is_noted(phone: Phone, linked: RunningService, fa
     # What was on its way when the tap was masked stands in front.
     masked = ended.samples[round((pause.start + pause.end) / 2 * RATE) : round((pause.end - 0.1) * RATE)]
     assert not masked.any()
-    assert np.abs(ended.samples[: round(hold.start * RATE), 1]).max() > 3000
 
 
 # ---- SIGHUP

@@ -91,6 +91,9 @@ class Lab(FreeSwitchPhone):
     def __init__(self, folder: Path, service: RunningService) -> None:
         super().__init__(folder)
         self.service = service
+        # Where the service looks for it since its start.
+        host, port = str(service.settings["event_socket"]).split(":")
+        self.event_socket = (host, int(port))
         self.late_sip = free_port()
         """Port of the profile that negotiates late."""
         self.names = count(1)
@@ -324,6 +327,7 @@ def test_the_caller_holds(lab: Lab, kind: str) -> None:
 
 
 def test_the_far_end_holds(lab: Lab) -> None:
+    lab.service.wait(lambda: "event socket" not in lab.service.get("/readyz").text, "the link", timeout=40.0)
     with (
         lab.phone("ann") as ann,
         lab.phone("bob", answer=200) as bob,
@@ -344,6 +348,9 @@ def test_the_far_end_holds(lab: Lab) -> None:
     left, right = taken.compare(ANN), taken.compare(BOB, 1)
     # Who is held speaks on, and the switch hears it.
     whole(left, seconds=held + 6)
+    (hold,) = taken.recording.holds
+    assert hold.far
+    assert hold.end - hold.start == pytest.approx(held, abs=0.5)
     aligned(right)
     silent_once(right, held)
 

@@ -17,8 +17,9 @@ from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, State
 from esl_record.standin import voice
 
-WAITS = 4
-"""Seconds the dialplan waits for a service, instead of half a minute."""
+WAITS = 7
+"""Seconds the dialplan waits for a service, instead of half a minute. A busy machine takes 3 s to start one that
+has been dead for 2.5 s."""
 
 LOST = 3
 """Frames a busy machine may lose at any time: one packet lies across so many of ours."""
@@ -131,7 +132,7 @@ def test_without_a_service_the_switch_records_at_once(shipped: Shipped) -> None:
 
 def test_where_the_service_stays_away_the_switch_records_in_the_end(shipped: Shipped) -> None:
     shipped.service.start()
-    call = shipped.dial(voice.say(30.0), hangup_after=10.0)
+    call = shipped.dial(voice.say(30.0), hangup_after=WAITS + 6.0)
     shipped.recorded(1.0)
     goes_on = shipped.die()
     goes_on(WAITS + 2)

@@ -56,7 +56,7 @@ def test_a_call_that_was_left_before_the_start_goes_on(phone: Phone, linked: Run
     with slamming(linked.address) as slammed:
         call = phone.dial(Dialled("nothing", patience=600.0))
         assert slammed.wait(PATIENCE)
-    assert is_in_socket(phone)
+    linked.wait(lambda: is_in_socket(phone), "the call to be listed")
     linked.start()
     started = time.monotonic()
     ended = call.end()

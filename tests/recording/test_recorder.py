@@ -1932,6 +1932,28 @@ def test_a_hold_is_silence_of_its_length_and_the_recording_resumes_behind_it(ben
     assert np.array_equal(audio[round(end * RATE) :], said(1.0))
 
 
+def test_a_hold_that_ends_between_two_runs_has_the_length_of_its_silence(bench: Make, ask_after: AskAfter) -> None:
+    first = bench(**NO_LIMITS).begin()
+    first.hear(said(1.0))
+    ask_after(0.03)
+    first.recorder._wake.set()
+    first.session.tell("CHANNEL_HOLD")
+    announced = next(first.storage.spool_dir.glob("*.json"))
+    wait_for(lambda: Recording.model_validate_json(announced.read_bytes()).holds)
+    first.die()
+    ask_after(LIMIT)
+    gevent.sleep(0.5)
+    first.session.write(said(0.1))
+    second = bench(left=first, **NO_LIMITS).begin()
+    second.hear(said(1.0))
+    second.session.hang_up()
+    recording = second.result()
+    ((start, end),), (hold,) = recording.gaps, recording.holds
+    assert end - start >= 0.4
+    assert (hold.start, hold.end) == (start, end) == (pytest.approx(1.0), end)
+    assert recording.duration == pytest.approx(end + 1.1)
+
+
 def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench: Make, ask_after: AskAfter) -> None:
     running = bench(**NO_LIMITS).begin()
     running.hear(said(1.0))
