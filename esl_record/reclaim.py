@@ -49,6 +49,8 @@ class Reclaim:
         self._calls = calls
         self._make_live = make_live
         self._seen: dict[str, float] = {}
+        self._lived: set[str] = set()
+        """Calls of an earlier run that this switch has known since this one began."""
 
     def run(self) -> None:
         """Goes on until it is killed."""
@@ -70,6 +72,11 @@ class Reclaim:
         self._recovery.expect(look.live)
         self._recovery.give_up(look.ended)
         self._bookmarks.ended(look.ended)
+        self._lived |= look.live
+        for call_id in look.ended & self._lived:
+            # One that was never seen may live on another switch.
+            self._bookmarks.drop(call_id)
+        self._lived -= look.ended
         now = time.monotonic()
         stay = look.live - look.asked
         self._seen = {call_id: self._seen.get(call_id, now) for call_id in stay}

@@ -343,6 +343,26 @@ def test_a_call_in_a_bridge_is_followed_to_its_end(linked: Linked, switch: Switc
     until(lambda: not len(service.calls), "the call to be let go")
 
 
+@pytest.mark.parametrize("lived", [True, False])
+def test_the_checkpoint_of_a_call_that_was_seen_goes_with_it(linked: Linked, switch: Switch, lived: bool) -> None:
+    """A call this switch has never known may be another's, and come back."""
+    service = linked()
+    orphan = Orphan(switch, service)
+    folder = service.settings.data_dir / "calls"
+    folder.mkdir(parents=True)
+    checkpoint = folder / f"{orphan.call.uuid if lived else 'elsewhere'}.checkpoint"
+    checkpoint.write_text("x")
+    service.start()
+    followed(service, orphan)
+    orphan.call.hang_up()
+    completed(service)
+    if lived:
+        until(lambda: not checkpoint.exists(), "the checkpoint to go")
+    else:
+        gevent.sleep(0.1)
+        assert checkpoint.exists()
+
+
 def test_a_followed_recording_can_be_stopped(linked: Linked, switch: Switch) -> None:
     service = linked()
     orphan = Orphan(switch, service)

@@ -17,6 +17,9 @@ class Segment(BaseModel):
     channels: int = Field(default=1, ge=1, le=2)
     split: bool = False
     """The party and the far end are in a file each, as on a leg with two channels."""
+    rate: int = Field(default=0, ge=0)
+    """Samples a second of the leg's codec when its tap was started, 0 for those of the recording. A tap writes at
+    another speed once that changes."""
 
 
 class Span(BaseModel):

@@ -347,7 +347,24 @@ class Recorder:
         track.past = False
         if not self._machine.state.final and not self._taps_on(left):
             self._post(m.Stop)
+        if not self._machine.state.final:
+            self._check_codec()
         log.info("%s: recording %s goes on", self._session.label, left.recording_id)
+
+    def _check_codec(self) -> None:
+        """Find out whether the codec changed while there was no service, and nobody saw when."""
+        try:
+            changed = self._tap.takes_codec(self._session.leg_rate())
+        except (CallGone, CommandRefused, CommandTimeout):
+            return  # the hang-up is on its way, or the event socket is lost
+        if not changed:
+            return
+        if not self._skipping:
+            rate, start = self._recording.sample_rate, self._spool.timeline.last.start
+            where = f"wrong speed from some point after {start / rate:.1f} to {self._size() / rate:.1f} s"
+            self._suspect = f"the codec changed while no service followed the call: {where}"
+            log.warning("%s: recording %s: %s", self._session.label, self._recording.recording_id, self._suspect)
+        self._move_tap()
 
     def _noted_events(self, left: Recording) -> list[tuple[int, m.Event]]:
         """Return what was noted of holds and pauses, in order of time, each with its sample."""

@@ -87,6 +87,7 @@ class Tap:
     def take_over(self, rate: int) -> None:
         """Go on with a recording of ``rate`` samples a second that an earlier run has begun."""
         self.rate = rate
+        self._leg_rate = self._spool.timeline.segments[-1].rate or rate
 
     def start(self) -> None:
         """Start the first segment."""
@@ -131,10 +132,7 @@ class Tap:
         return path in map(str, self._spool.paths)
 
     def takes_codec(self, told: str) -> bool:
-        """Whether a codec of so many samples a second is another one than the running tap was started with.
-
-        One that an earlier run has started may have been started with any.
-        """
+        """Whether a codec of so many samples a second is another one than the running tap was started with."""
         rate = _number(told)
         changed = rate not in (0, self._leg_rate)
         self._leg_rate = rate or self._leg_rate
@@ -145,10 +143,11 @@ class Tap:
         return self._spool.timeline.segments[-1] == self._segment()
 
     def _segment(self) -> Segment:
+        rate = 0 if self._leg_rate == self.rate else self._leg_rate
         if self.session.leg_channels() == 2:
             # The switch writes both channels of such a leg, whatever it is asked for: one side at a time.
-            return Segment(channels=2, split=self._params.stereo)
-        return Segment(channels=2 if self._params.stereo else 1)
+            return Segment(channels=2, split=self._params.stereo, rate=rate)
+        return Segment(channels=2 if self._params.stereo else 1, rate=rate)
 
     def _start(self) -> None:
         paths = self._spool.paths

@@ -86,6 +86,9 @@ class TimedSession(FakeSession):
         self.held = held
         self.tell("CHANNEL_HOLD" if held else "CHANNEL_UNHOLD")
 
+    def leg_rate(self) -> str:
+        return str(RATE * (1 + self._codec % 2))
+
     def change_codec(self) -> None:
         self._codec += 1
         self.tell("CODEC", Channel_Read_Codec_Rate=str(RATE * (1 + self._codec % 2)))
@@ -419,3 +422,22 @@ def test_speech_behind_a_hold_is_heard_again_before_the_timers_are() -> None:
         one.close()
     assert how(recording) == (State.FINISHED, EndReason.HANGUP)
     assert recording.duration == pytest.approx(3.8)
+
+
+def test_a_codec_that_changed_while_there_was_no_service_is_never_finished_audio() -> None:
+    with timed(**NO_LIMITS) as one:
+        one.hear(said(1.0))
+        one.settle()
+        one.die()
+        one.session._codec += 1
+        one.session.write(said(1.0))
+        again = one.reclaim(**NO_LIMITS)
+        again.hear(said(0.5))
+        again.session.hang_up()
+        again.session.record_stop()
+        recording = again.result()
+        assert how(recording) == (State.ERROR, EndReason.ERROR)
+        assert "wrong speed from some point after 0.0 to 2.0 s" in recording.error
+        assert np.array_equal(again.audio_of(recording)[-RATE // 2 :, 0], said(0.5))
+        again.close()
+        one.close()
