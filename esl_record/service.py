@@ -200,7 +200,7 @@ class Service:
         began = time.monotonic()
         drained = gevent.spawn(self._server.drain, self.settings.drain_timeout if drain is None else drain)
         gevent.wait([drained, *([hurried] if hurried else [])], count=1)
-        if self._server.connections:
+        if self._server.connections or self.calls.recorders:
             waited = round(time.monotonic() - began)
             log.warning("calls still live after %d s: they go on in the dialplan", waited)
             self._draining = True

@@ -1,6 +1,6 @@
 """Calls that do not stay as they began: held, transferred, of another codec. Each 20 ms said is looked for in the file.
 
-They are the stand-in's; `test_ordinary_calls` has those of SIP phones to a real switch.
+They are the stand-in's; `test_phone_calls` has those of SIP phones to a real switch.
 """
 
 import math

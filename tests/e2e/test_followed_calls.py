@@ -326,7 +326,7 @@ def test_a_recording_outlives_its_connection(phone: Phone, linked: RunningServic
 def test_what_the_far_end_does_is_noted(phone: Phone, linked: RunningService, far: str) -> None:
     """It holds, and later presses the digits that pause and resume recordings.
 
-    Without a phone a real switch does not hold its far end; see ``test_ordinary_calls.py``.
+    Without a phone a real switch does not hold its far end; see ``test_phone_calls.py``.
     """
     holds = isinstance(phone, StandInPhone)
     # The caller gets them too, and * would end what it plays.
