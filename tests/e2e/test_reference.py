@@ -21,6 +21,7 @@ from running import RunningService
 from test_control import OPEN, level, tone
 
 from esl_record.esl.inbound import Inbound
+from esl_record.esl.session import SPEECH
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import Format
 from esl_record.standin import voice
@@ -153,7 +154,7 @@ def sounds_are_heard_louder(call: Outcome) -> None:
 
 
 def voices(call: Outcome) -> list[str]:
-    return [one.argument.split("|")[1] for one in call.executed if one.application == "speak"]
+    return [one.argument.split("|")[1] for one in call.executed if one.argument.startswith(SPEECH)]
 
 
 @example("play: A voice for all that is spoken")
@@ -504,5 +505,5 @@ def test_an_example(one: Example, outcomes: dict[str, Outcome]) -> None:
     assert not outcome.late, f"the call did not end; it was played {outcome.sounds[:20]}"
     assert outcome.ended.went_on == one.refused, outcome.ended.variables.get("script_error")
     one.check(outcome)
-    speeches = sum(one.application == "speak" for one in outcome.executed if outcome.speaks)
+    speeches = sum(one.argument.startswith(SPEECH) for one in outcome.executed if outcome.speaks)
     assert np.count_nonzero(loud(outcome.heard)) / 50 >= 0.2 * speeches
