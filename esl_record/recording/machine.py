@@ -106,6 +106,8 @@ class Hold:
 
     at: int
     far: bool = False
+    since: float = 0.0
+    """The unix time at which it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ class HoldSpan:
     start: int
     end: int
     far: bool = False
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +264,8 @@ class Machine:
             case Resume(by=by) if self._pause is not None:
                 resumed = replace(self._unpaused(self.at, by), state=State.RECORDING)
                 return resumed, (ResumeTap(self._pause.behavior),)
-            case Hold(far=far) if not self.holds_by(far):
-                return replace(self, on_hold=(*self.on_hold, Hold(self.at, far))), ()
+            case Hold(far=far, since=since) if not self.holds_by(far):
+                return replace(self, on_hold=(*self.on_hold, Hold(self.at, far, since))), ()
             case Unhold(far=far):
                 return self._unheld(self.at, far), ()
             case Stop():
@@ -285,7 +288,7 @@ class Machine:
         return any(hold.far is far for hold in self.on_hold)
 
     def _unheld(self, at: int, far: bool) -> "Machine":
-        over = tuple(HoldSpan(hold.at, max(at, hold.at), far) for hold in self.on_hold if hold.far is far)
+        over = tuple(HoldSpan(hold.at, max(at, hold.at), far, hold.since) for hold in self.on_hold if hold.far is far)
         on_hold = tuple(hold for hold in self.on_hold if hold.far is not far)
         return replace(self, holds=(*self.holds, *over), on_hold=on_hold)
 

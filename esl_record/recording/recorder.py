@@ -371,7 +371,7 @@ class Recorder:
         size, events = self._spool.size(), list[tuple[int, m.Event]]()
         for hold in left.holds:
             start, end = (min(round(at * left.sample_rate), size) for at in (hold.start, hold.end))
-            events.append((start, m.Hold(start, hold.far)))
+            events.append((start, m.Hold(start, hold.far, hold.since)))
             if end == start and not hold.far:
                 # It had not ended when it was noted: it did where the tap wrote on. The tap stops a moment late.
                 late = round(ASK_AFTER * left.sample_rate)
@@ -571,9 +571,9 @@ class Recorder:
         """Return what has happened to the recording so far."""
         rate = self._recording.sample_rate
         machine = self._machine
-        open_holds = (m.HoldSpan(hold.at, hold.at, hold.far) for hold in machine.on_hold)
+        open_holds = (m.HoldSpan(hold.at, hold.at, hold.far, hold.since) for hold in machine.on_hold)
         holds = [
-            HoldTime(start=span.start / rate, end=span.end / rate, far=span.far)
+            HoldTime(start=span.start / rate, end=span.end / rate, far=span.far, since=span.since)
             for span in (*machine.holds, *open_holds)
         ]
         return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline)}
@@ -653,7 +653,7 @@ class Recorder:
                 return
             held = self._hold_told or self._session.on_hold()
             if held and not self._machine.holds_by(False):
-                self._feed(m.Hold(size))
+                self._feed(m.Hold(size, since=self._clock()))
         except CallGone:
             return  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
@@ -770,7 +770,8 @@ class Recorder:
                 # The next thing the tap writes comes behind the hold, however short that was.
                 with suppress(SpoolError):
                     self._spool.open_gap(self._flows_since, passes=False)
-            self._post(m.Hold if self._hold_told else m.Unhold)
+            since = self._clock()
+            self._post(lambda at: m.Hold(at, since=since) if event.name == "CHANNEL_HOLD" else m.Unhold(at))
         elif event.name == "CODEC":
             self._on_codec(event.get("channel-read-codec-rate") or event.get("Channel-Read-Codec-Rate"))
         elif event.name == "CHANNEL_EXECUTE_COMPLETE" and self._session.left and self._foreground:

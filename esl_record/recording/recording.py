@@ -52,6 +52,8 @@ class HoldTime(BaseModel):
     end: float
     far: bool = False
     """Whether the far end held. The recorded leg is heard meanwhile."""
+    since: float = 0.0
+    """The unix time at which it began."""
 
 
 class Recording(BaseModel):
@@ -118,7 +120,19 @@ class Recording(BaseModel):
 
     def timeline(self) -> Timeline:
         """Return where its audio is, as far as that has been noted. Raises ValueError."""
-        return Timeline(self.segments or [Segment(channels=self.channels)], self.spans)
+        timeline = Timeline(self.segments or [Segment(channels=self.channels)], self.spans)
+        for hold in self.holds:
+            start = round(hold.start * self.sample_rate)
+            open_ended = hold.end == hold.start and not hold.far and hold.since
+            if (
+                open_ended
+                and not self.state.final
+                and timeline.last.segment is not None
+                and start > timeline.last.start
+            ):
+                # It was noted before the tap had fallen silent.
+                timeline.spans.append(Span(start=start, segment=None, since=hold.since))
+        return timeline
 
     def noted(self, timeline: Timeline) -> dict[str, object]:
         """Return the fields that say of ``timeline`` what a later start must know."""

@@ -56,8 +56,8 @@ class Comparison:
 
     @property
     def heard(self) -> list[Stretch]:
-        """What was said; the sweep is alike to a distant part of itself for up to 200 ms by chance."""
-        said = [stretch for stretch in self.stretches if stretch.offset is not None]
+        """What was said. By chance two frames are alike to another part, and up to 200 ms to a distant one."""
+        said = [stretch for stretch in self.stretches if stretch.offset is not None and stretch.length >= 60]
         offsets = sorted(stretch.offset or 0.0 for stretch in said for _ in range(stretch.length // 20))
         usual = offsets[len(offsets) // 2] if offsets else 0.0
         return [one for one in said if one.length >= 200 or abs((one.offset or 0.0) - usual) < 1000]
