@@ -653,7 +653,7 @@ class Recorder:
                 return
             held = self._hold_told or self._session.on_hold()
             if held and not self._machine.holds_by(False):
-                self._feed(m.Hold(size, since=self._clock()))
+                self._feed(m.Hold(size, since=time.time()))
         except CallGone:
             return  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
@@ -770,7 +770,8 @@ class Recorder:
                 # The next thing the tap writes comes behind the hold, however short that was.
                 with suppress(SpoolError):
                     self._spool.open_gap(self._flows_since, passes=False)
-            since = self._clock()
+            # It is compared with the time of the file's last write.
+            since = time.time()
             self._post(lambda at: m.Hold(at, since=since) if event.name == "CHANNEL_HOLD" else m.Unhold(at))
         elif event.name == "CODEC":
             self._on_codec(event.get("channel-read-codec-rate") or event.get("Channel-Read-Codec-Rate"))
