@@ -141,6 +141,10 @@ class Spool:
         self._go_on(Span(start=last.start + until, segment=current, offset=used))
         return self.timeline.last.start + grown
 
+    def now(self) -> float:
+        """The unix time by which gaps pass, that of the files."""
+        return self._clock()
+
     def settled(self) -> int:
         """How much audio is there without a gap that has not ended. Raises SpoolError."""
         size = self.size()
@@ -168,7 +172,8 @@ class Spool:
         if self.in_gap and not passes:
             self._least = self.size()
         if not self.in_gap:
-            self._open_gap(max(self._changed(len(self.timeline.segments) - 1), not_before))
+            # Of a segment that has not been started there is no write.
+            self._open_gap(max(self._changed(len(self.timeline.segments) - 1), not_before) or self._clock())
         self._passes = passes
 
     def let_pass(self) -> None:

@@ -149,7 +149,7 @@ class Recorder:
         self._restarted = False
         """The tap was started anew since it last wrote."""
         self._flows_since = 0.0
-        """The unix time before which the tap was not to write."""
+        """The unix time before which the tap was not to write; by the clock of the files it writes."""
         self._suspect = ""
         """What is wrong with audio that is in the recording."""
         self._machine = m.Machine(m.Limits())
@@ -342,7 +342,7 @@ class Recorder:
         skipped = left.pauses and left.pauses[-1].behavior is m.PauseBehavior.SKIP
         if skipped and round(left.pauses[-1].end * rate) >= self._spool.settled():
             # When it was resumed is not noted; the file was last written before the pause.
-            self._flows_since = self._clock()
+            self._flows_since = self._spool.now()
         self._rehear(track, self._size())
         track.past = False
         if not self._machine.state.final and not self._taps_on(left):
@@ -482,7 +482,7 @@ class Recorder:
                 self._tell(action.behavior)
             else:
                 if not mask:
-                    self._flows_since = self._clock()
+                    self._flows_since = self._spool.now()
                 if self._stale:
                     self._move_tap()
                 else:
@@ -653,7 +653,7 @@ class Recorder:
                 return
             held = self._hold_told or self._session.on_hold()
             if held and not self._machine.holds_by(False):
-                self._feed(m.Hold(size, since=time.time()))
+                self._feed(m.Hold(size, since=self._spool.now()))
         except CallGone:
             return  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
@@ -771,7 +771,7 @@ class Recorder:
                 with suppress(SpoolError):
                     self._spool.open_gap(self._flows_since, passes=False)
             # It is compared with the time of the file's last write.
-            since = time.time()
+            since = self._spool.now()
             self._post(lambda at: m.Hold(at, since=since) if event.name == "CHANNEL_HOLD" else m.Unhold(at))
         elif event.name == "CODEC":
             self._on_codec(event.get("channel-read-codec-rate") or event.get("Channel-Read-Codec-Rate"))

@@ -2045,6 +2045,7 @@ def test_a_tap_that_writes_more_than_time_passes_is_never_finished_audio(
 
 
 def codec(running: Bench, rate: int) -> None:
+    running.session.rate = str(rate)
     running.session.tell("CODEC", Channel_Read_Codec_Rate=str(rate))
     gevent.idle()
 
