@@ -686,6 +686,11 @@ class Recorder:
         self._move_tap()
         self._growth.since = since
 
+    def _gaps_until(self, end: int) -> list[tuple[float, float]]:
+        rate = self._recording.sample_rate
+        gaps = self._spool.timeline.gaps
+        return [(start / rate, min(until, end) / rate) for start, until in gaps if start < end]
+
     def _finish(self) -> Recording:
         try:
             self._spool.close_gap()
@@ -704,6 +709,7 @@ class Recorder:
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
                 **self._facts(),
+                "gaps": self._gaps_until(end.at),
             }
         )
         samples = min(end.at, self._size())
