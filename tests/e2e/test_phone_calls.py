@@ -483,7 +483,7 @@ def test_the_codec_changes_while_the_call_is_held(lab: Lab, first: str, second: 
         call.talk(4)
         taken = call.hang_up().finished().lasted(begun)
     left, right = taken.compare(ANN), taken.compare(BOB, 1)
-    aligned(left)
+    aligned(left, REINVITE)
     aligned(right)
     silent_once(left, held)
     assert left.said >= 6500, str(left)
