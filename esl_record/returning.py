@@ -1,6 +1,5 @@
 """Calls that outlived a killed service: asked back over the switch's own event socket, and gone on with."""
 
-import json
 import logging
 import re
 import time
@@ -13,7 +12,6 @@ from esl_record.errors import CommandRefused, EslRecordError
 from esl_record.esl.channel import HELD
 from esl_record.esl.link import Link
 from esl_record.esl.session import Session
-from esl_record.hub import off_hub
 from esl_record.live import LiveCall
 from esl_record.recording.params import ParameterError
 from esl_record.recording.recorder import Recorder
@@ -94,8 +92,7 @@ class Returning:
         now = self._clock()
         since: dict[str, float] = {}
         try:
-            listed = self._link.api("show channels as json")
-            rows = off_hub(lambda: json.loads(listed).get("rows", []))
+            rows = self._link.channels()
             calls = [str(row.get("uuid", "")) for row in rows if row.get("application") == "socket"]
             for call_id in calls:
                 if call_id not in spared and self._is_stray(call_id):

@@ -1,23 +1,21 @@
 """What a recording asks of the channel it is made of, over whichever event socket reaches that."""
 
+import logging
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gevent.event import Event as Flag
 
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl import wire
+
+log = logging.getLogger(__name__)
 
 HELD = "esl_record_held"
 """Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
 
 PACE = "standin_pace"
 """Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
-
-_HELD_STATE = "Channel-Call-State: HELD"
-"""A line of `uuid_dump`."""
-
-_CODEC_RATE = "Channel-Read-Codec-Rate:"
-"""What a line of `uuid_dump` begins with."""
 
 
 def pace_of(data: Mapping[str, str]) -> float:
@@ -60,7 +58,6 @@ class ReachedCall(Protocol):
     def hold(self, held: bool) -> None: ...
     def hangup(self, cause: str) -> None: ...
     def exists(self) -> bool: ...
-    def get_variable(self, name: str) -> str | None: ...
     def leg_channels(self) -> int: ...
     def leg_rate(self) -> str: ...
     def on_hold(self) -> bool: ...
@@ -79,9 +76,32 @@ class ChannelCommands:
     data: Mapping[str, str]
     """What is known of the channel: headers as of its events."""
 
-    def ask(self, name: str, argument: str) -> str:
-        """The answer to the API command ``name`` with the channel's UUID and ``argument``."""
+    if TYPE_CHECKING:
+
+        @property
+        def uuid(self) -> str: ...
+        @property
+        def label(self) -> str: ...
+
+    def answer_to(self, line: str) -> str:
+        """Return the answer to an API command. Raises CallGone where the channel is out of reach."""
         raise NotImplementedError
+
+    def ask(self, name: str, argument: str = "") -> str:
+        """Return the answer to the API command ``name`` with the channel's UUID and ``argument``."""
+        try:
+            return self.answer_to(f"{name} {self.uuid} {argument}" if argument else f"{name} {self.uuid}")
+        except CommandRefused as error:
+            if "No such channel" in str(error) or "Cannot locate session" in str(error):
+                raise CallGone(f"{self.label}: {error}") from error
+            raise
+
+    def mark_held(self, held: bool) -> None:
+        """Set the channel variable ``HELD``. Never raises: the recording matters more."""
+        try:
+            self.ask("uuid_setvar", f"{HELD} true" if held else HELD)
+        except (CallGone, CommandTimeout, CommandRefused) as error:
+            log.debug("%s: %s: %s", self.label, HELD, error)
 
     def get_variable(self, name: str) -> str | None:
         """A channel variable as it is now. By API, whose answer has a length: a newline in a value that came back
@@ -91,7 +111,7 @@ class ChannelCommands:
 
     def exists(self) -> bool:
         """Whether the switch still knows the call."""
-        return self.ask("uuid_exists", "").strip() == "true"
+        return self.ask("uuid_exists").strip() == "true"
 
     def leg_channels(self) -> int:
         """The number of audio channels of the leg's codec: 2 where both sides have agreed on stereo Opus."""
@@ -102,12 +122,16 @@ class ChannelCommands:
 
         The variable ``read_rate`` keeps the value it had before a change of codec.
         """
-        lines = self.ask("uuid_dump", "").splitlines()
-        return next((line.removeprefix(_CODEC_RATE).strip() for line in lines if line.startswith(_CODEC_RATE)), "")
+        return self._header("Channel-Read-Codec-Rate")
 
     def on_hold(self) -> bool:
         """Whether the leg is on hold: then the switch has nothing to write of either side."""
-        return _HELD_STATE in self.ask("uuid_dump", "").splitlines()
+        return self._header("Channel-Call-State") == "HELD"
+
+    def _header(self, name: str) -> str:
+        """Return a header of the channel as it is now, empty where it has none."""
+        lines = self.ask("uuid_dump").splitlines()
+        return next((line.partition(":")[2].strip() for line in lines if line.startswith(f"{name}:")), "")
 
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         """Start a media bug that writes to ``path``, which must hold no space."""

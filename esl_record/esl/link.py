@@ -4,14 +4,16 @@ the far ends of those that one does."""
 import json
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import gevent
 from gevent.event import Event as Flag
 
 from esl_record.errors import CallGone, CommandRefused, EslRecordError
 from esl_record.esl import wire
-from esl_record.esl.channel import HELD, ChannelCommands, pace_of
+from esl_record.esl.channel import ChannelCommands, pace_of
 from esl_record.esl.inbound import Inbound, SwitchUnreachable
+from esl_record.hub import off_hub
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Link:
 
     def run(self) -> None:
         """Goes on until it is killed."""
-        wait, told = FIRST_RETRY, ""
+        wait, reported = FIRST_RETRY, ""
         while True:
             try:
                 with Inbound(self._address, self._password) as switch:
@@ -62,7 +64,7 @@ class Link:
                     log.info("event socket %s:%d: connected", *self._address)
                     self.tried.set()
                     self._check_linked()
-                    told = ""
+                    reported = ""
                     switch.closed.wait()
                     self.fault = str(switch.fault or "the switch has closed it")
             except (EslRecordError, OSError) as error:
@@ -70,9 +72,9 @@ class Link:
             finally:
                 self._switch = None
                 self.tried.set()
-            if self.fault != told:
+            if self.fault != reported:
                 log.warning("the switch's event socket: %s; without it calls go on and are recorded", self.fault)
-                told = self.fault
+                reported = self.fault
             gevent.sleep(wait)
             wait = min(2 * wait, LAST_RETRY)
 
@@ -85,6 +87,12 @@ class Link:
     def api(self, line: str) -> str:
         """The answer to an API command. Raises SwitchUnreachable, CallGone, CommandTimeout, CommandRefused."""
         return self._connected().api(line)
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Return the row of each channel of the switch. Raises as ``api`` does, and ValueError for malformed JSON."""
+        listed = self.api("show channels as json")
+        rows: list[dict[str, Any]] = off_hub(lambda: json.loads(listed).get("rows", []))
+        return rows
 
     def data(self, call_id: str) -> Mapping[str, str]:
         """The headers and variables of a channel. Raises as ``api`` does."""
@@ -130,8 +138,7 @@ class Link:
         """Take on the call whose media bug writes ``path``, most likely ``call_id``. Raises as ``api`` does."""
         if self._taps(call_id, path):
             return self.call(call_id, {})
-        listed = json.loads(self.api("show channels as json")).get("rows", [])
-        others = (str(row.get("uuid", "")) for row in listed)
+        others = (str(row.get("uuid", "")) for row in self.channels())
         return next((self.call(other, {}) for other in others if self._taps(other, path)), None)
 
     def _taps(self, call_id: str, path: str) -> bool:
@@ -169,7 +176,7 @@ class Link:
 
 
 class LinkedCall(ChannelCommands):
-    """A call that the link alone reaches, behind what a recorder uses of a session. It can be told nothing else."""
+    """A call that the link alone reaches, with what a recorder uses of a session and nothing else."""
 
     left = True
     lost = True
@@ -177,7 +184,7 @@ class LinkedCall(ChannelCommands):
     fault: Exception | None = None
 
     def __init__(self, link: Link, call_id: str, data: Mapping[str, str]) -> None:
-        self.uuid = call_id
+        self._uuid = call_id
         self.data = data
         self.pace = pace_of(data)
         self.hangup_cause: str | None = None
@@ -185,6 +192,10 @@ class LinkedCall(ChannelCommands):
         self.at_answer: list[Flag] = []
         self._link = link
         self._listeners: list[Listener] = []
+
+    @property
+    def uuid(self) -> str:
+        return self._uuid
 
     @property
     def label(self) -> str:
@@ -198,17 +209,13 @@ class LinkedCall(ChannelCommands):
     def live(self) -> bool:
         return self.connected and self.hangup_cause is None
 
-    def ask(self, name: str, argument: str) -> str:
+    def answer_to(self, line: str) -> str:
         if self.hangup_cause is not None:
             raise CallGone(f"{self.label}: {self.hangup_cause}")
         try:
-            return self._link.api(f"{name} {self.uuid} {argument}" if argument else f"{name} {self.uuid}")
+            return self._link.api(line)
         except SwitchUnreachable as error:
             raise CallGone(str(error)) from error
-        except CommandRefused as error:
-            if "No such channel" in str(error) or "Cannot locate session" in str(error):
-                raise CallGone(f"{self.label}: {error}") from error
-            raise
 
     def raise_if_disconnected(self) -> None:
         if not self.live:
@@ -219,10 +226,7 @@ class LinkedCall(ChannelCommands):
 
     def hold(self, held: bool) -> None:
         """Note on the channel whether a recording of it runs. Never raises."""
-        try:
-            self.ask("uuid_setvar", f"{HELD} true" if held else HELD)
-        except EslRecordError as error:
-            log.debug("%s: %s: %s", self.label, HELD, error)
+        self.mark_held(held)
 
     def hangup(self, cause: str = "NORMAL_CLEARING") -> None:
         """Hang up, and return once the switch has done so."""

@@ -263,10 +263,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         if held == self._held or not self.live:
             return
         self._held = held
-        try:
-            self.ask("uuid_setvar", f"{HELD} true" if held else HELD)
-        except (CallGone, CommandTimeout, CommandRefused) as error:
-            log.debug("%s: %s: %s", self.label, HELD, error)
+        self.mark_held(held)
 
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.
@@ -314,15 +311,10 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.raise_if_disconnected()
         return self.ask(name, argument)
 
-    def ask(self, name: str, argument: str) -> str:
+    def answer_to(self, line: str) -> str:
         if not self.live:
             raise self.gone()
-        try:
-            return self.api(f"{name} {self.uuid} {argument}" if argument else f"{name} {self.uuid}")
-        except CommandRefused as error:
-            if "No such channel" in str(error) or "Cannot locate session" in str(error):
-                raise CallGone(f"{self.label}: {error}") from error
-            raise
+        return self.api(line)
 
     def raise_if_disconnected(self) -> None:
         """Raises CallGone once the call is over or elsewhere; greenswitch's ``while_connected`` asks here too."""

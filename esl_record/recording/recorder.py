@@ -23,7 +23,7 @@ from esl_record.recording.encoding import Encoding, Encodings
 from esl_record.recording.params import RecordParams
 from esl_record.recording.pause_limit import PauseLimit
 from esl_record.recording.recording import HoldTime, Party, PauseTime, Recording
-from esl_record.recording.rehearing import LEGS
+from esl_record.recording.rehearing import legs_of
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
@@ -311,8 +311,7 @@ class Recorder:
         return ""
 
     def _join(self) -> Track:
-        legs = LEGS[self.params.direction] if self.params.stereo else (0,)
-        rate = self._recording.sample_rate
+        rate, legs = self._recording.sample_rate, legs_of(self.params)
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
         self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.timeline)
         return self.track
@@ -399,10 +398,10 @@ class Recorder:
                 (self._tap.pause if paused else self._tap.resume)(mask=mask)
             self._tell(behavior if paused else None)
         except CommandRefused:
-            if all(path.exists() for path in self._spool.paths):
+            if self._tap.started:
                 return False
             # Noted, and killed before it was started.
-            self._move_tap(added=True)
+            self._move_tap()
         except (CallGone, CommandTimeout):
             pass  # the hang-up is on its way, or the event socket is lost
         return True
@@ -495,11 +494,8 @@ class Recorder:
         except CallGone:
             pass  # the hang-up is on its way
 
-    def _move_tap(self, *, added: bool = False) -> None:
-        """Go on with a tap of its own behind a change of the leg, which the one that runs is not told of.
-
-        Its segment may have been ``added`` by an earlier run.
-        """
+    def _move_tap(self) -> None:
+        """Start a new tap behind a change of the leg, which the switch does not pass on to the one that runs."""
         self._stale = self._machine.state is m.State.PAUSED
         try:
             self._tap.add(self._flows_since, cut=not self._skipping)
@@ -567,8 +563,8 @@ class Recorder:
         machine = self._machine
         return len(self._spool.timeline.spans), len(machine.holds) + len(machine.on_hold), len(machine.holds)
 
-    def _facts(self) -> dict[str, object]:
-        """Return what has happened to the recording so far."""
+    def _facts(self, end: int | None = None) -> dict[str, object]:
+        """Return what has happened to the recording so far, or before sample ``end``, at which it ended."""
         rate = self._recording.sample_rate
         machine = self._machine
         open_holds = (m.HoldSpan(hold.at, hold.at, hold.far, hold.since) for hold in machine.on_hold)
@@ -576,7 +572,7 @@ class Recorder:
             HoldTime(start=span.start / rate, end=span.end / rate, far=span.far, since=span.since)
             for span in (*machine.holds, *open_holds)
         ]
-        return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline)}
+        return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline, end)}
 
     def _pauses(self) -> list[PauseTime]:
         rate = self._recording.sample_rate
@@ -605,12 +601,11 @@ class Recorder:
         before, since = growth.written, growth.since
         grown = growth.look(self._spool.written(), now)
         silent = now - since >= self._patience
-        if not self._session.connected and (silent or paused) and self._reach_tap():
-            return
         if not self._session.connected and (silent or paused):
             # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or
             # that nobody can resume it any more.
-            self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
+            if not self._reach_tap():
+                self._feed(m.TapFailed(size, f"event socket lost: {self._session.fault or 'the switch closed it'}"))
             return
         fault = self._room.fault(self._path.parent)
         due = (now - since) * self._recording.sample_rate / 2
@@ -686,11 +681,6 @@ class Recorder:
         self._move_tap()
         self._growth.since = since
 
-    def _gaps_until(self, end: int) -> list[tuple[float, float]]:
-        rate = self._recording.sample_rate
-        gaps = self._spool.timeline.gaps
-        return [(start / rate, min(until, end) / rate) for start, until in gaps if start < end]
-
     def _finish(self) -> Recording:
         try:
             self._spool.close_gap()
@@ -708,8 +698,7 @@ class Recorder:
                 "error": "; ".join(filter(None, (end.detail, self._suspect))),
                 "end_time": self._clock(),
                 "speech": self._speech.seconds(end.at),
-                **self._facts(),
-                "gaps": self._gaps_until(end.at),
+                **self._facts(end.at),
             }
         )
         samples = min(end.at, self._size())

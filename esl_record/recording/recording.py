@@ -134,12 +134,13 @@ class Recording(BaseModel):
                 timeline.spans.append(Span(start=start, segment=None, since=hold.since))
         return timeline
 
-    def noted(self, timeline: Timeline) -> dict[str, object]:
-        """Return the fields that say of ``timeline`` what a later start must know."""
+    def noted(self, timeline: Timeline, end: int | None = None) -> dict[str, object]:
+        """Return the fields that say of ``timeline`` what a later start must know; ``end``: the last sample, if any."""
         rate = self.sample_rate or 1
+        gaps = [(start, until if end is None else min(until, end)) for start, until in timeline.gaps]
         usual = timeline.plain and timeline.segments == [Segment(channels=self.channels)]
         return {
-            "gaps": [(start / rate, end / rate) for start, end in timeline.gaps],
+            "gaps": [(start / rate, until / rate) for start, until in gaps if start < until],
             "segments": [] if usual else list(timeline.segments),
             "spans": [] if usual else list(timeline.spans),
         }

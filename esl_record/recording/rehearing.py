@@ -15,8 +15,13 @@ STRETCH = 5
 BREATH = 0.005
 """Seconds the live calls have for themselves between two stretches."""
 
-LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
+_LEGS = {Direction.SPEAK: (0,), Direction.LISTEN: (1,), Direction.BOTH: (0, 1)}
 """The channels of a stereo recording that are listened to for speech."""
+
+
+def legs_of(params: RecordParams) -> tuple[int, ...]:
+    """Return the channels of a recording that are listened to for speech."""
+    return _LEGS[params.direction] if params.stereo else (0,)
 
 
 def speech_in(spool: Spool, recording: Recording, samples: int) -> list[tuple[float, float]]:
@@ -30,9 +35,8 @@ def speech_in(spool: Spool, recording: Recording, samples: int) -> list[tuple[fl
         ValueError: the detector cannot hear its sample rate.
     """
     params, rate = RecordParams.of("record", recording.parameters), recording.sample_rate
-    legs = LEGS[params.direction] if params.stereo else (0,)
     # An engine of its own: the ticks of the live calls' would read all of the spool at once.
-    track = Engine().join(spool, rate, legs, params.input_sensitivity, lambda: None)
+    track = Engine().join(spool, rate, legs_of(params), params.input_sensitivity, lambda: None)
     _hold_pauses(track, recording, samples)
     speech = Speech(rate)
     before = -1

@@ -101,14 +101,13 @@ class Tap:
 
     def move(self) -> None:
         """Start the segment that was added, and stop the one before."""
-        before = [path for path in self._spool.all_paths if path not in self._spool.paths]
         try:
             self._start()
         finally:
-            self._stop(before)
+            self.stop_earlier()
 
     def stop_earlier(self) -> None:
-        """Stop what an earlier run may have left running beside the segment that is written."""
+        """Stop what runs beside the segment that is written, by an earlier run too."""
         self._stop([path for path in self._spool.all_paths if path not in self._spool.paths])
 
     def stop(self) -> None:
