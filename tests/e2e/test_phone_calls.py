@@ -181,6 +181,14 @@ class Call:
     def bridged(self) -> None:
         self.wait("CHANNEL_BRIDGE")
 
+    def under_way(self, ann: SipPhone, bob: SipPhone) -> float:
+        """When the recording of a call that connects the two had begun; then both speak."""
+        self.bridged()
+        begun = self.begun()
+        self.say(ann, ANN)
+        self.say(bob, BOB)
+        return begun
+
     def say(self, phone: SipPhone, samples: NDArray[np.int16]) -> float:
         """Let a phone speak; gives when it began."""
         path = self.lab.folder / f"{phone.name}.wav"
@@ -296,10 +304,7 @@ def test_the_caller_holds(lab: Lab, kind: str) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         held = time.monotonic()
         if kind == "uuid_hold":
@@ -333,10 +338,7 @@ def test_the_far_end_holds(lab: Lab) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         held = time.monotonic()
         bob.reinvite("hold", "in-1")
@@ -361,10 +363,7 @@ def test_both_hold(lab: Lab) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         ann.reinvite("hold")
         call.talk(2)
@@ -447,10 +446,7 @@ def test_the_codec_changes_in_a_bridge(lab: Lab, first: str, second: str) -> Non
         lab.phone("bob", answer=200, codecs=["PCMU", "G722"]) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(4)
         ann.reinvite("codecs", names=[second])
         call.talk(4)
@@ -468,10 +464,7 @@ def test_the_codec_changes_while_the_call_is_held(lab: Lab, first: str, second: 
         lab.phone("bob", answer=200, codecs=["PCMU", "G722"]) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         held = time.monotonic()
         ann.reinvite("hold")
@@ -543,10 +536,7 @@ def test_an_operator_connects_the_recorded_leg_with_another_call(lab: Lab) -> No
         bob.call(lab.uri("5556"), "own")
         bob.answered("own")
         with lab.recorded(ann, "answer", STEREO, connect(lab.uri("5555")), "hangup") as call:
-            call.bridged()
-            begun = call.begun()
-            call.say(ann, ANN)
-            call.say(bob, BOB)
+            begun = call.under_way(ann, bob)
             call.talk(4)
             rows = call.switch.api("show channels as delim |").splitlines()
             other = next(row.split("|")[0] for row in rows if bob.name in row)
@@ -564,10 +554,7 @@ def test_the_far_end_transfers_blindly(lab: Lab) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(4)
         bob.do("refer", call="in-1", to=lab.uri("5556"))
         bob.gone("in-1")
@@ -584,10 +571,7 @@ def test_the_caller_transfers_blindly(lab: Lab) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(4)
         ann.do("refer", call="call", to=lab.uri("5556"))
         taken = call.ended().finished().lasted(begun)
@@ -606,10 +590,7 @@ def test_the_far_end_transfers_after_asking(lab: Lab, to: str) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         bob.call(lab.uri(to), "second")
         bob.answered("second")
@@ -635,10 +616,7 @@ def test_the_caller_transfers_after_asking(lab: Lab, follow: bool) -> None:
         lab.phone("bob", answer=200) as bob,
         lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup", kind=kind) as call,
     ):
-        call.bridged()
-        begun = call.begun()
-        call.say(ann, ANN)
-        call.say(bob, BOB)
+        begun = call.under_way(ann, bob)
         call.talk(3)
         ann.call(lab.uri("6556"), "second")
         ann.answered("second")
@@ -667,10 +645,7 @@ def test_the_recorded_leg_goes_into_a_conference(lab: Lab) -> None:
         bob.call(lab.uri("room-ordinary"), "own")
         bob.answered("own")
         with lab.recorded(ann, "answer", STEREO, connect(lab.uri("5555")), "hangup") as call:
-            call.bridged()
-            begun = call.begun()
-            call.say(ann, ANN)
-            call.say(bob, BOB)
+            begun = call.under_way(ann, bob)
             call.talk(3)
             call.switch.api(f"uuid_transfer {call.uuid} room-ordinary")
             call.talk(5)
@@ -685,10 +660,7 @@ def test_a_bridge_with_a_conference(lab: Lab) -> None:
         bob.call(lab.uri("room-bridged"), "own")
         bob.answered("own")
         with lab.recorded(ann, "answer", STEREO, connect(lab.uri("room-bridged")), "hangup") as call:
-            call.bridged()
-            begun = call.begun()
-            call.say(ann, ANN)
-            call.say(bob, BOB)
+            begun = call.under_way(ann, bob)
             call.talk(12)
             taken = call.hang_up().finished().lasted(begun)
     whole(taken.compare(ANN), seconds=12)
