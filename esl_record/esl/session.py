@@ -64,6 +64,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
+        self._bridging = False
         self._executing: dict[str, AsyncResult[wire.Event]] = {}
         super().__init__(sock, timeout=timeout)
 
@@ -268,7 +269,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     def release(self, variables: Sequence[tuple[str, str]] = ()) -> None:
         """Hands the call back to the dialplan, which goes on after the ``socket`` action.
 
-        One that has been sent elsewhere is let go without a word.
+        One that has been sent elsewhere is let go without a word, and so is one in a bridge, which a ``resume`` would
+        end: when the bridge is over the switch finds nobody on the socket, and the dialplan goes on as well.
         """
         self.handed_back = self.handed_back or self.connected
         self.hold(False)
@@ -279,10 +281,10 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
                 log.debug("%s: release: %s", self.label, error)
         gevent.sleep(_ON_ITS_HEELS)
         # From here on it is the resume that ends `socket`.
-        elsewhere = self.left
+        elsewhere, bridging = self.left, self._bridging
         try:
             # One that was sent elsewhere it would take out of there, and leave with nothing to do.
-            if self.live and not elsewhere:
+            if self.live and not elsewhere and not bridging:
                 self.send("resume")
         except (CallGone, CommandTimeout) as error:
             log.debug("%s: release: %s", self.label, error)
@@ -328,7 +330,11 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     # ---- what the switch says
 
     def on_event(self, event: wire.Event) -> None:
-        if event.name == "CHANNEL_EXECUTE_COMPLETE":
+        if event.name == "CHANNEL_EXECUTE" and event.get("Application") == "bridge":
+            self._bridging = True
+        elif event.name == "CHANNEL_EXECUTE_COMPLETE":
+            if event.get("Application") == "bridge":
+                self._bridging = False
             done = self._executing.get(event.get("Application-UUID"))
             if done is not None:
                 done.set(event)

@@ -27,7 +27,7 @@ from esl_record.recording.rehearing import legs_of
 from esl_record.recording.room import Room
 from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
-from esl_record.recording.tap import EXCESS, NARROW_BAND, Growth, Tap
+from esl_record.recording.tap import NARROW_BAND, Growth, Tap
 from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 from esl_record.vad.features import hop_of
@@ -296,6 +296,7 @@ class Recorder:
             hop_of(self._recording.sample_rate)
             formats.check(self._recording.format, self._recording.sample_rate)
             off_hub(lambda: self._storage.announce(self._recording))
+            self._growth.restart(0, time.monotonic())
             self._tap.start()
         except (OSError, ValueError, CommandRefused) as error:
             self._room.doubt()
@@ -327,6 +328,7 @@ class Recorder:
         self._tap.take_over(rate)
         self._set_pace(rate)
         self._spool.size()
+        self._growth.restart(self._spool.written(), time.monotonic())
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
@@ -421,10 +423,11 @@ class Recorder:
 
     def _follow(self) -> None:
         assert self.track is not None
-        self._growth.restart(0, time.monotonic())
+        self._growth.since = time.monotonic()
         while not self._machine.state.final:
             self.track.deadline = self._machine.deadline()
-            self._wake.wait(min(self._patience, self._pause_limit.left(self._machine.pausing)))
+            due = self._growth.next_look(time.monotonic())
+            self._wake.wait(min(self._patience, due, self._pause_limit.left(self._machine.pausing)))
             self._wake.clear()
             if self.handed_over:
                 raise CallGone(f"{self._session.label}: another connection has the call")
@@ -469,25 +472,27 @@ class Recorder:
     def _switch_tap(self, action: m.PauseTap | m.ResumeTap) -> None:
         assert self.track is not None
         mask = action.behavior is m.PauseBehavior.SILENCE
-        # First: what was noted and perhaps not done a later start does again.
-        self._note()
         try:
+            if isinstance(action, m.PauseTap) and not mask:
+                # What is skipped of a hold is not in the recording.
+                self._spool.close_gap()
+            # Before it is done: what was noted and perhaps not done a later start does again.
+            self._note()
             if isinstance(action, m.PauseTap):
                 self._tap.pause(mask=mask)
                 if not mask:
-                    # What is skipped of a hold is not in the recording.
-                    self._spool.close_gap()
+                    self._growth.stop(time.monotonic())
                 self.track.hold(self._size())
                 self._tell(action.behavior)
             else:
                 if not mask:
                     self._flows_since = self._spool.now()
+                self._growth.since = time.monotonic()
                 if self._stale:
                     self._move_tap()
                 else:
                     self._tap.resume(mask=mask)
                 self.track.release(self._size())
-                self._growth.restart(self._spool.written(), time.monotonic())
                 self._tell()
         except (CommandRefused, CommandTimeout, SpoolError) as error:
             self._feed(m.TapFailed(self._size(), str(error)))
@@ -497,6 +502,7 @@ class Recorder:
     def _move_tap(self) -> None:
         """Start a new tap behind a change of the leg, which the switch does not pass on to the one that runs."""
         self._stale = self._machine.state is m.State.PAUSED
+        began = time.monotonic()
         try:
             self._tap.add(self._flows_since, cut=not self._skipping)
             # First: what a later start does not know of it cannot find.
@@ -510,7 +516,7 @@ class Recorder:
             self._feed(m.TapFailed(self._size(), f"the tap could not be started again: {error}"))
         except CallGone:
             pass  # the hang-up is on its way
-        self._growth.restart(0, time.monotonic())
+        self._growth.restart(0, began)
         log.info("%s: recording %s goes on in another segment", self._session.label, self._recording.recording_id)
 
     def _follow_media(self) -> None:
@@ -626,10 +632,9 @@ class Recorder:
             self._note()
 
     def _check_growth(self, now: float) -> None:
-        excess = self._growth.excess(now)
-        if excess <= EXCESS:
+        if not self._growth.runs_ahead(now):
             return
-        what = f"the tap writes {self._growth.ratio(now):.1f} times the audio it was asked for"
+        what = f"the tap has written {self._growth.excess(now):.1f} s of audio more than time has passed"
         size = self._size()
         if self._suspect:
             self._feed(m.TapFailed(size, what))
@@ -662,6 +667,7 @@ class Recorder:
             self._feed(m.TapFailed(size, str(error)))
             return
         if held:
+            self._growth.stop(self._growth.since)
             self._growth.since = time.monotonic()
             return
         self._room.doubt()

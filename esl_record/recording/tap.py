@@ -1,6 +1,7 @@
 """The tap of one recording: the media bugs that write its spool, what each is told, and how its files must grow."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +17,13 @@ log = logging.getLogger(__name__)
 NARROW_BAND = 8000
 """Samples a second where the switch names no rate."""
 
-EXCESS = 0.5
-"""Seconds of audio a tap may be ahead of the clock, as after a stall of the switch."""
+EXCESS = 0.3
+"""Seconds of audio a tap may be ahead of the clock before that is looked into."""
+
+CONFIRMED_AFTER = 0.4
+"""Seconds after which a tap that writes too much is further ahead still; a switch that was late has made up for it."""
+
+_FIRST_LOOK = 0.5
 
 _SETTINGS = {
     "enable_file_write_buffering": "false",
@@ -175,33 +181,62 @@ class Growth:
         self.restart(0, time.monotonic())
 
     def restart(self, written: int, now: float) -> None:
-        """Count anew, as behind a pause or with a new file."""
+        """Count anew, as with a new file."""
         self.written = written
         self.since = now
         """When it last grew."""
-        self._first: tuple[int, float] | None = None
+        self._base = written
+        self._began = now
+        self._looked = now
+        self._stopped: float | None = None
+        self._doubted: tuple[float, float] | None = None
+        self._restarted = now
+
+    def stop(self, now: float) -> None:
+        """Leave out the time from now until it grows again, as in a pause or a hold."""
+        if self._stopped is None:
+            self._stopped = now
 
     def look(self, written: int, now: float) -> bool:
         """Take note of the file's size; says whether it has grown since the last look."""
-        if written <= self.written:
-            return False
-        self.written, self.since = written, now
-        self._first = self._first or (written, now)
-        return True
+        grown = written > self.written
+        if grown:
+            if self._stopped is not None:
+                # Until the look before it had certainly not gone on.
+                self._began += max(0.0, self._looked - self._stopped)
+                self._stopped = None
+            self.written, self.since = written, now
+        self._looked = now
+        return grown
 
     def excess(self, now: float) -> float:
         """Seconds of audio the file has more than time has passed."""
-        if self._first is None or not self._pace:
+        if not self._pace or self._stopped is not None:
             return 0.0
-        written, began = self._first
-        return (self.written - written) / self._pace - (now - began)
+        return (self.written - self._base) / self._pace - (now - self._began)
 
-    def ratio(self, now: float) -> float:
-        """How many times faster than the clock it grows."""
-        if self._first is None or not self._pace or now <= self._first[1]:
-            return 1.0
-        written, began = self._first
-        return (self.written - written) / self._pace / (now - began)
+    def runs_ahead(self, now: float) -> bool:
+        """Whether it keeps growing by half as much again as it has to, or more."""
+        excess = self.excess(now)
+        if excess <= EXCESS:
+            self._doubted = None
+        elif self._doubted is None:
+            self._doubted = (now, excess)
+        elif now - self._doubted[0] >= CONFIRMED_AFTER:
+            since, before = self._doubted
+            if excess - before >= (now - since) / 2:
+                return True
+            # The switch was late when the tap was started.
+            self._began -= excess
+            self._doubted = None
+        return False
+
+    def next_look(self, now: float) -> float:
+        """Seconds after which it has to be looked at again, whether or not anything else happens."""
+        if self._doubted is not None:
+            return CONFIRMED_AFTER
+        # Most of what can be wrong with a tap is so from its start.
+        return _FIRST_LOOK if now - self._restarted < _FIRST_LOOK else math.inf
 
 
 def _number(text: str) -> int:

@@ -22,13 +22,16 @@ PACE = "standin_pace"
 
 _TURN_SECONDS = 0.004
 _PAUSE_SECONDS = 0.0001
+_DELAY_SECONDS = 0.2
+"""What is made up for, in seconds of wall time."""
 
 
 class Switch:
     """Places calls and runs them all from one greenlet.
 
     ``speed`` is how many seconds of call pass in one second of wall time (1.0 is real time). A switch that runs late
-    works off every frame it owes, so nothing that is counted in frames depends on the wall clock. With speed 0 time
+    leaves no frame out, so nothing that is counted in frames depends on the wall clock. As a real one it makes up for
+    a short delay alone: behind a longer one its time goes on from there. With speed 0 time
     stands still but for ``advance``. ``began_us`` is the date it starts at, in microseconds since the epoch; now, if
     none is given. ``extensions`` are the destinations a call can be sent to, each with what it does there, application
     and argument each; ``inline`` ones need not be named.
@@ -115,12 +118,16 @@ class Switch:
                 self._wake.wait()
             turn = time.monotonic()
             while self._core.clock.frame < self._due():
+                self._started += max(0.0, turn - self._next_frame() - _DELAY_SECONDS)
                 self._tick()
                 if time.monotonic() - turn > _TURN_SECONDS:
                     gevent.sleep(_PAUSE_SECONDS)
                     turn = time.monotonic()
-            next_frame = self._started + (self._core.clock.frame + 1) / (FRAMES_PER_SECOND * self.speed)
+            next_frame = self._next_frame()
             gevent.sleep(max(next_frame - time.monotonic(), _PAUSE_SECONDS))
+
+    def _next_frame(self) -> float:
+        return self._started + (self._core.clock.frame + 1) / (FRAMES_PER_SECOND * self.speed)
 
     def _due(self) -> int:
         return int((time.monotonic() - self._started) * self.speed * FRAMES_PER_SECOND)

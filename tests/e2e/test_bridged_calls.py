@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 from gevent import socket
+from gevent.event import Event as Flag
 from numpy.typing import NDArray
-from phones import Dialled, Ended, FreeSwitchPhone, Phone
+from phones import WENT_ON, Dialled, Ended, FreeSwitchPhone, Phone
 from receivers import Endpoint
 from running import RunningService
 from test_control import NO_LIMITS, RATE
@@ -481,3 +482,23 @@ def test_a_party_behind_a_loopback_stays_bridged(real: FreeSwitchPhone, own_serv
     assert len(loud(right, THEIRS)) == pytest.approx(20, abs=2)
     assert len(loud(right, AFTER)) == pytest.approx(10, abs=2)
     assert lost(real, left, said) <= 1
+
+
+def test_a_service_that_stops_cuts_no_bridge(phone: Phone, own_service: RunningService) -> None:
+    own_service.settings["drain_timeout"] = 0.2
+    own_service.start()
+    phone.service = own_service
+    document = own_service.document(
+        "talks", "answer", {"record_call": {}}, connect(phone, f"tone-{THEIRS}-6000"), "hangup"
+    )
+    bridged = Flag()
+    with Inbound(phone.event_socket, "ClueCon") as switch:
+        switch.listen(lambda event: bridged.set())
+        switch.send("event plain CHANNEL_BRIDGE")
+        live = phone.dial(Dialled(document, speech(60.0)))
+        assert bridged.wait(30)
+    assert own_service.stop() == 0
+    own_service.process = None
+    ended = live.end()
+    assert ended.variables["hangup_cause"] == WENT_ON
+    assert int(ended.variables["billmsec"]) > 6000

@@ -151,7 +151,7 @@ def check(number: int, plan: Plan, ended: Ended) -> None:
     assert (ended.variables.get("script_error") == "relay_script_js_eval_error") == plan.went_on
     for control_id, (seconds, reason) in plan.left.items():
         path, recording = files[control_id]
-        assert recording.end_reason is reason, (number, control_id)
+        assert recording.end_reason is reason, (number, control_id, recording.error)
         if seconds is not None:
             assert recording.duration == pytest.approx(seconds, abs=1e-6)
         audio = recording.audio(path)

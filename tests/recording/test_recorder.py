@@ -2024,21 +2024,23 @@ def test_a_tap_that_falls_silent_is_started_anew(bench: Make, ask_after: AskAfte
 
 
 def test_a_tap_that_writes_more_than_time_passes_is_never_finished_audio(
-    bench: Make, hurried: None, caplog: pytest.LogCaptureFixture
+    bench: Make, hurried: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("esl_record.recording.tap.CONFIRMED_AFTER", 0.0)
     running = bench(**NO_LIMITS, prepared=lambda session: setattr(session, "pace", 1.0)).begin()
     first = running.session.path
-    running.hear(said(0.1))
-    wait_for(lambda: running.recorder._growth.written)
+    running.session.write(said(2.1))
+    running.tick()
+    wait_for(lambda: running.recorder._growth.next_look(0.0) == 0.0)
     running.session.write(said(2.0))
     running.tick()
     wait_for(lambda: running.session.path != first)
     running.session.hang_up()
     recording = running.result()
     assert how(recording) == (State.ERROR, EndReason.ERROR)
-    assert "wrong speed from 0.0 to 2.1 s" in recording.error
+    assert "wrong speed from 0.0 to 4.1 s" in recording.error
     assert recording.file
-    assert "times the audio it was asked for" in caplog.text
+    assert "of audio more than time has passed" in caplog.text
 
 
 # ---- changes of the leg
