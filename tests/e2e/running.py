@@ -15,7 +15,7 @@ from gevent import socket
 from esl_record.recording.recording import Recording
 from esl_record.recording.storage import Storage
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds of wall time a test waits for what must come."""
 
 

@@ -25,6 +25,8 @@ from esl_record.recording.machine import State
 from esl_record.recording.storage import Storage
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 FAULTS: list[Answer] = [
     says(500),
     says(503, Retry_After="0"),

@@ -19,6 +19,8 @@ from test_control import NO_LIMITS, live
 from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, State
 
+pytestmark = pytest.mark.slow
+
 if phones.placed_by != "standin":
     pytest.skip("the stand-in's calls, which change when they are told to", allow_module_level=True)
 

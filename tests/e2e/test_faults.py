@@ -20,6 +20,8 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.faults import Faults
 from esl_record.standin.switch import Switch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def only_the_stand_in(switch: str) -> None:

@@ -21,6 +21,8 @@ from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason, PauseCause, State
 from esl_record.recording.recording import Recording
 
+pytestmark = pytest.mark.slow
+
 FOREVER = 150_000
 """Milliseconds: longer than any of these calls."""
 

@@ -18,6 +18,8 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import Format
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 MEDIA_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "mp4": "audio/mp4"}
 
 encoded = pytest.mark.parametrize("format", ["mp3", "mp4"])

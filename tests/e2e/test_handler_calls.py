@@ -16,6 +16,8 @@ from esl_record.recording.recording import Recording
 from esl_record.standin import applications
 from esl_record.standin.session import Frames, Session
 
+pytestmark = pytest.mark.slow
+
 SPOKEN = said(60, lead=0.2)
 
 

@@ -10,6 +10,8 @@ from test_control import NO_LIMITS, RATE
 
 from esl_record.recording.machine import EndReason
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["_parties"]
 
 KEYS = {"5": (770, 1336), "#": (941, 1477)}

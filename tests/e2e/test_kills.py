@@ -41,6 +41,8 @@ from esl_record.standin.media import MediaBug
 from esl_record.standin.switch import Switch
 from esl_record.standin.transfer import FORWARDS
 
+pytestmark = pytest.mark.slow
+
 LIVE = 20
 """Calls under way at any time."""
 

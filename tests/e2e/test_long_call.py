@@ -13,6 +13,8 @@ from esl_record.standin import voice
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
+pytestmark = pytest.mark.slow
+
 SPEED = 100.0
 MINUTES = 8
 GROWTH = 5.0

@@ -16,6 +16,8 @@ from test_control import NO_LIMITS, tone
 from esl_record.audio import sound
 from esl_record.recording.machine import EndReason
 
+pytestmark = pytest.mark.slow
+
 CALLS = 200
 LOWEST, STEP = 400, 14
 """Hz: the caller of each call sounds on a frequency of its own."""

@@ -15,6 +15,8 @@ from test_handler_calls import press
 
 from esl_record.recording.machine import EndReason, PauseCause, State
 
+pytestmark = pytest.mark.slow
+
 SECRET_FROM, SECRET_TO, END = 8.0, 12.0, 18.0
 """Seconds of what both callers play: OPEN, but SECRET between the first two."""
 

@@ -32,6 +32,8 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 if phones.placed_by != "freeswitch" or not shutil.which("freeswitch") or not importlib.util.find_spec("pjsua2"):
     pytest.skip(
         "calls of SIP phones need --switch=freeswitch, `freeswitch` on PATH and `pip install pjsua2-python`",

@@ -26,6 +26,8 @@ from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import Format
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 SLEEPS = {"sleep": 1500}
 
 PARTIES = """<include>

@@ -16,6 +16,8 @@ from esl_record.standin import voice
 from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def taken(phone: Phone, own_service: RunningService) -> RunningService:

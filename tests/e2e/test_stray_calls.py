@@ -18,6 +18,8 @@ from esl_record.esl.inbound import Inbound
 from esl_record.recording.machine import EndReason
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 FREED = 15.0
 """Seconds within which such a call is sent on."""
 

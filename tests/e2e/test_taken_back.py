@@ -12,6 +12,8 @@ from test_control import NO_LIMITS, live
 from esl_record.recording.machine import EndReason, State
 from esl_record.standin import voice
 
+pytestmark = pytest.mark.slow
+
 FRAME = 160
 LOST = 6
 """Frames that may be touched each time the switch moves a call: it gives up two, which lie across three of ours, and a

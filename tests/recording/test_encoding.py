@@ -448,6 +448,7 @@ def at_once(work: Callable[[], Any], pool: object = None) -> Any:
     return work()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @all_formats
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])

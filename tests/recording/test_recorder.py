@@ -1727,6 +1727,7 @@ def does(bench: Bench, step: Step, *, alive: bool = True) -> None:
         assert done.wait(LIMIT)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(before=STEPS, dead=STEPS, after=STEPS)
 @example(before=[("say", 0.9), ("silence", 0.0), ("hush", 1.3)], dead=[("hush", 1.3)], after=[("resume", 0.0)])

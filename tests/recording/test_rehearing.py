@@ -107,6 +107,7 @@ def left_behind(storage: Storage, samples: Samples, **changed: Any) -> Recording
     return recording
 
 
+@pytest.mark.slow
 def test_a_hold_is_heard_as_silence(tmp_path: Path) -> None:
     held = np.concatenate([SAID[: 4 * RATE], np.zeros(7 * RATE, np.int16), SAID[4 * RATE :]])
     whole, gapped = Storage(tmp_path / "whole"), Storage(tmp_path / "gapped")

@@ -317,6 +317,7 @@ TOO_MUCH = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", TOO_MUCH)
 def test_a_value_that_grows_without_end_is_refused(value: object) -> None:
     deep: list[Any] = []

@@ -241,6 +241,7 @@ class Steps(dict[str, Any]):
         return super().__getitem__(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_no_document_does_harm(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = Steps(RUN)
