@@ -121,7 +121,9 @@ class Recording(BaseModel):
     def timeline(self) -> Timeline:
         """Return where its audio is, as far as that has been noted. Raises ValueError."""
         timeline = Timeline(self.segments or [Segment(channels=self.channels)], self.spans)
-        for hold in self.holds:
+        skipping = self.state is State.PAUSED and bool(self.pauses) and self.pauses[-1].behavior is PauseBehavior.SKIP
+        # Nothing stands in the recording for a hold of which all is skipped so far.
+        for hold in self.holds if not skipping else ():
             start = round(hold.start * self.sample_rate)
             open_ended = hold.end == hold.start and not hold.far and hold.since
             if (

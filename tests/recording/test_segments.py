@@ -239,6 +239,9 @@ def act(one: TimedBench, model: Model, step: Step) -> TimedBench:
 @example(steps=[("say", 1000), ("silence", 0), ("hold", 0), ("say", 3000), ("unhold", 0)], recovered=False)
 @example(steps=[("say", 1000), ("hold", 0), ("say", 400), ("kill", 0), ("unhold", 0), ("say", 400)], recovered=False)
 @example(steps=[("say", 1000), ("codec", 0), ("say", 1000), ("kill", 0), ("codec", 0), ("say", 400)], recovered=True)
+@example(steps=[("hold", 0), ("say", 400), ("skip", 0), ("say", 1000)], recovered=True)
+@example(steps=[("say", 160), ("skip", 0), ("hold", 0), ("kill", 0)], recovered=False)
+@example(steps=[("say", 160), ("skip", 0), ("hold", 0), ("kill", 0), ("say", 400), ("resume", 0)], recovered=False)
 def test_every_tapped_sample_is_in_the_file_once_and_in_its_place(steps: list[Step], recovered: bool) -> None:
     model = Model()
     with timed(**NO_LIMITS) as one:
