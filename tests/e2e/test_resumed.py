@@ -68,7 +68,7 @@ def test_a_document_goes_on(phone: Phone, taken: RunningService) -> None:
     assert made["whole"].duration > made["first"].duration + made["second"].duration
     assert not ended.went_on
     assert ended.variables["record_result"] == "success"
-    assert list((taken.data / "calls").iterdir()) == []
+    taken.wait(lambda: not list((taken.data / "calls").iterdir()), "its checkpoint to be removed")
 
 
 def test_a_handler_is_told(phone: Phone, taken: RunningService) -> None:
