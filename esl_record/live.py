@@ -110,6 +110,11 @@ class LiveCall:
         running.rawlink(lambda _: self._greenlets.pop(recorder))
         return recorder
 
+    @property
+    def waiting(self) -> list[dict[str, object]]:
+        """Parameters of the recordings that are to start when the call is answered."""
+        return [one.params.model_dump(mode="json") for one in self.background.values() if one.waits]
+
     def running(self, recorder: Recorder) -> bool:
         """Whether a background recording is not complete yet."""
         return recorder in self._greenlets and not self._greenlets[recorder].ready()

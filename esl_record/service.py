@@ -270,6 +270,7 @@ class Service:
         def note(place: Bookmark) -> None:
             if self.calls.get(session.uuid) is not live:
                 return
+            place.waiting = live.waiting
             live.stays = self._bookmarks.put(session.uuid, place)
             if not live.stays and not live.recorders:
                 session.hold(False)

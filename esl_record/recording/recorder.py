@@ -170,6 +170,11 @@ class Recorder:
         return self._recording.model_copy(update={"state": self._machine.state})
 
     @property
+    def waits(self) -> bool:
+        """Whether it is to start when the call is answered."""
+        return self.begun.is_set() and not self._started.is_set() and not self._recording.state.final
+
+    @property
     def untold(self) -> list[tuple[Recording, m.PauseBehavior | None]]:
         """The states nobody could be told of yet, in order."""
         return list(self._untold)

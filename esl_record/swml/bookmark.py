@@ -58,6 +58,8 @@ class Bookmark(BaseModel):
     control_id: str
     steps: int
     transfers: int
+    waiting: list[dict[str, Any]] = []
+    """Parameters of the recordings in the background that wait for the answer of the call."""
     at: float = 0.0
     """Unix time at which it was written down: what its step records began after that."""
 

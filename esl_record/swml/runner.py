@@ -75,9 +75,13 @@ def go_on(mark: Bookmark, call: Call) -> None:
     """Runs on from ``mark``, to which an earlier run had come, and hangs up at the end. Raises as ``run``.
 
     The step there is run again, but one that records goes on with its recording, and a ``connect`` has come to its end
-    without this service.
+    without this service. A recording that waited for the answer waits again.
     """
     call.vars.update(mark.vars)
+    for waiting in mark.waiting:
+        params = RecordParams.of("record_call", waiting)
+        if call.recordings.begun(params.control_id) is None:
+            call.recordings.start(params)
     try:
         documents = [read(text.text.encode(errors="replace"), text.name) for text in mark.texts]
         outermost, *way = _way(mark, documents)

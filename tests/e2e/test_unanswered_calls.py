@@ -146,3 +146,26 @@ def test_record_answers_first_and_keeps_its_length(phone: Phone) -> None:
     assert not was_early(ended)
     assert len(ended.samples) == 2 * RATE
     assert len(loud(ended.samples[:, 0], 400)) >= 17
+
+
+def test_a_recording_that_waits_for_the_answer_outlives_the_service(phone: Phone, own_service: RunningService) -> None:
+    own_service.start()
+    phone.service = own_service
+    document = own_service.document(
+        "rings-and-is-killed",
+        {"record_call": {"control_id": "whole"}},
+        {"sleep": 3000},
+        "answer",
+        {"sleep": 2000},
+        "hangup",
+    )
+    call = phone.dial(Dialled(document, speech(60.0), again=True))
+    own_service.wait(lambda: "starts at the answer" in own_service.log, "the recording to wait")
+    own_service.wait(lambda: list(own_service.data.glob("calls/*.checkpoint")), "the place to be noted")
+    own_service.kill()
+    own_service.start()
+    ended = call.end()
+    assert ended.recording.control_id == "whole"
+    assert ended.recording.end_reason is EndReason.HANGUP
+    assert ended.recording.duration == pytest.approx(2.0, abs=0.3 if isinstance(phone, FreeSwitchPhone) else 1.0)
+    assert own_service.log.count("starts at the answer") == 2
