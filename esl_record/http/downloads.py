@@ -137,7 +137,8 @@ def _describe(
     if tag:
         resp.set_header("ETag", tag)
     resp.set_header("Last-Modified", formatdate(int(changed), usegmt=True))
-    resp.set_header("Cache-Control", "private")
+    # Whoever keeps a copy must ask before using it: a recording is deleted, and a link expires. mod_httapi keeps none.
+    resp.set_header("Cache-Control", "private, no-cache")
     resp.set_header("Accept-Ranges", "bytes")
     resp.set_header("X-Content-Type-Options", "nosniff")
     if byterange.changed_since(req.get_header("If-Match"), req.get_header("If-Unmodified-Since"), tag, changed):

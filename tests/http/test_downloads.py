@@ -162,7 +162,7 @@ def test_the_answer_says_what_it_is(site: Site) -> None:
         "content-type": "audio/wav",
         "content-length": str(len(AUDIO)),
         "content-disposition": f'inline; filename="030405-{recording.recording_id}.wav"',
-        "cache-control": "private",
+        "cache-control": "private, no-cache",
         "x-content-type-options": "nosniff",
     }
     assert {name: answer.headers[name] for name in expected} == expected
