@@ -425,7 +425,7 @@ class Service:
         self._ending.callback(server.stop)
         if not settings.public_url:
             host, port = server.address
-            everywhere = host in ("0.0.0.0", "::")
+            everywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
             self._links.base_url = f"http://{_shown((socket.getfqdn() if everywhere else host, port))}"
         return server
 
