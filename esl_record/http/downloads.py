@@ -31,7 +31,11 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def entry_of(catalog: Catalog, recording_id: str) -> Entry:
     """What the catalog has under an id somebody gave. Raises Problem 404."""
-    entry = catalog.get(recording_id) if _ID.fullmatch(recording_id) else None
+    try:
+        entry = catalog.get(recording_id) if _ID.fullmatch(recording_id) else None
+    except ValueError:  # a row that is no recording: somebody else has written it
+        log.error("http: recording %s: its row in the catalog cannot be read", recording_id)
+        raise unknown_recording() from None
     if entry is None:
         raise unknown_recording()
     return entry
