@@ -151,7 +151,7 @@ class Service:
             first_wait=settings.callback_retry,
             on_result=self.metrics.delivery,
         )
-        self.ledger.on_queued = sender.offer
+        self.ledger.on_queued, self.ledger.refusal = sender.offer, sender.refusal
         self._site = Site(
             identity=Identity(settings.project_id, settings.space_id, settings.node_id),
             envs=settings.envs,
