@@ -1,5 +1,6 @@
 """Which callback is posted next: each recording's in order, each receiver's a few at once. Pure."""
 
+import functools
 import heapq
 import itertools
 from collections import deque
@@ -14,6 +15,7 @@ from esl_record.status.receiver import Origin, Receiver
 _UNREADABLE: Origin = ("", "", 0)
 
 
+@functools.lru_cache(1024)
 def origin_of(url: str) -> Origin:
     """The origin of a receiver; all unreadable URLs have the same."""
     try:
