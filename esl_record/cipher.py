@@ -1,16 +1,17 @@
 """Encryption of what this service writes for itself alone: only who has the key in the data directory can read it."""
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 
 class Cipher:
-    """Authenticated encryption of text with one key, which is ``Fernet``'s (AES-128-CBC and HMAC-SHA256).
+    """Authenticated encryption of text with ``Fernet`` (AES-128-CBC and HMAC-SHA256).
 
-    Raises ValueError where ``key`` is not one.
+    ``keys`` is one key, or several separated by white space: the first encrypts, all of them decrypt. Raises ValueError
+    where one is no key.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._fernet = Fernet(key)
+    def __init__(self, keys: bytes) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in keys.split()])
 
     @classmethod
     def with_new_key(cls) -> "Cipher":

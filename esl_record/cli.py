@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Callable[[argparse.Namespace, Settings], int] = options.command
         return command(options, settings)
     except EslRecordError as error:
-        print(f"esl-record: {error}", file=sys.stderr)
+        print(logs.one_line(f"esl-record: {error}"), file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130

@@ -242,7 +242,9 @@ class Settings(BaseSettings):
         description="bytes that must be free where recordings and spool lie for a new recording to be begun; 0 = any",
     )
     keep_age: Lasting = Field(0.0, description="how long recordings are kept; 0 = for ever")
-    keep_size: int = Field(0, ge=0, description="bytes of recordings that are kept, the newest; 0 = all")
+    keep_size: int = Field(
+        0, ge=0, description="bytes of recordings that are kept, the newest; one without audio counts as 4096; 0 = all"
+    )
     keep_untold: bool = Field(
         True, description="keep recordings with undelivered callbacks whatever their age; true or false"
     )

@@ -11,8 +11,14 @@ _BYTES = 32
 
 
 def link_key(data_dir: Path) -> bytes:
-    """Signs download links; made at the first start. Raises OSError, ValueError where the file is no key."""
-    return bytes.fromhex(_kept(data_dir / "link.key", secrets.token_hex(_BYTES)))
+    """Signs download links; made at the first start. Raises OSError, ValueError where the file is no key.
+
+    Links are as good as it is: whoever guesses it opens every recording.
+    """
+    key = bytes.fromhex(_kept(data_dir / "link.key", secrets.token_hex(_BYTES)))
+    if len(key) < _BYTES:
+        raise ValueError(f"at least {2 * _BYTES} hexadecimal digits are wanted")
+    return key
 
 
 def webhook_secret(data_dir: Path) -> str:
@@ -26,7 +32,7 @@ def webhook_secret(data_dir: Path) -> str:
 def call_key(data_dir: Path) -> bytes:
     """Encrypts what is written of calls under way, digits among it; made at the first start.
 
-    Raises OSError.
+    The file may have several keys, a line each: the first encrypts, all of them decrypt. Raises OSError.
     """
     return _kept(data_dir / "calls.key", Fernet.generate_key().decode()).encode()
 

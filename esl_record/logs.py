@@ -1,28 +1,63 @@
 """Log lines: one a message, whatever a caller's name or a peer's bytes hold."""
 
 import logging
-import re
+import sys
+import unicodedata
+from types import TracebackType
 
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+import gevent
+
+_INDENT = "    "
+"""In front of every line of a traceback: its text may hold line ends, and no line of it may pass for a message."""
 
 
 def one_line(text: str) -> str:
-    """``text`` with its control characters, line ends among them, escaped."""
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Return ``text`` with all escaped that ends a line, moves a cursor, is invisible or changes the reading order."""
+    if text.isprintable():
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    # All kinds of spaces stay, but for those that separate lines and paragraphs.
+    if character == "\t" or character.isprintable() or unicodedata.category(character) == "Zs":
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class OneLine(logging.Formatter):
-    """Escapes control characters, line ends among them, in the message; a traceback keeps its lines."""
+    """Escapes control characters, line ends among them, in the message. A traceback keeps its lines, indented."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
         record.message = one_line(record.message)
         return super().formatMessage(record)
 
+    def formatException(self, ei: "logging._SysExcInfoType") -> str:  # noqa: N802
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return _indented(super().formatStack(stack_info))
+
 
 def to_stderr(level: int = logging.INFO) -> None:
     """Sends the log to stderr, for systemd or a terminal to keep."""
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(message)s"))
+    formatter = OneLine("%(asctime)s %(levelname)-7s %(message)s")
+    handler.setFormatter(formatter)
     # It tells of every request with its query, which is its owner's secret.
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+    def failed(context: object, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # Not by a logger: its lock may be held, and the hub cannot wait for it.
+        record = logging.LogRecord(__name__, logging.ERROR, "", 0, "%s failed", (context,), (kind, error, trace))
+        sys.stderr.write(f"{formatter.format(record)}\n")
+
+    # gevent itself would write what a greenlet raises to stderr as it is.
+    gevent.get_hub().print_exception = failed
+
+
+def _indented(text: str) -> str:
+    return "\n".join(_INDENT + one_line(line) for line in text.split("\n"))

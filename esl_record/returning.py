@@ -26,7 +26,7 @@ PARKED = 60
 """Seconds a call that was asked back waits if this service dies too, before the switch hangs it up."""
 
 _CALL_ID = re.compile(r"[\w-]{1,64}\Z", re.ASCII)
-_EVERYWHERE = ("0.0.0.0", "::")
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
 _INLINE = "inline"
 _ASKED = "esl_record_asked_back"
 

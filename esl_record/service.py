@@ -151,7 +151,7 @@ class Service:
             first_wait=settings.callback_retry,
             on_result=self.metrics.delivery,
         )
-        self.ledger.on_queued = sender.offer
+        self.ledger.on_queued, self.ledger.refusal = sender.offer, sender.refusal
         self._site = Site(
             identity=Identity(settings.project_id, settings.space_id, settings.node_id),
             envs=settings.envs,
@@ -426,7 +426,7 @@ class Service:
         self._ending.callback(server.stop)
         if not settings.public_url:
             host, port = server.address
-            everywhere = host in ("0.0.0.0", "::")
+            everywhere = host in ("0.0.0.0", "::")  # noqa: S104  # compared with, not listened on
             self._links.base_url = f"http://{_shown((socket.getfqdn() if everywhere else host, port))}"
         return server
 

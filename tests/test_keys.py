@@ -33,8 +33,8 @@ def test_a_key_cut_off_by_a_crash_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_a_key_of_the_users_own_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "link.key").write_text("00ff\n")
-    assert keys.link_key(tmp_path) == b"\x00\xff"
+    (tmp_path / "link.key").write_text(f"{'00ff' * 16}\n")
+    assert keys.link_key(tmp_path) == b"\x00\xff" * 16
 
 
 def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) -> None:
@@ -43,7 +43,8 @@ def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("link.key", "no hex"), ("webhook.secret", "whsec_c2hvcnQ="), ("calls.key", "c2hvcnQ=")]
+    ("name", "content"),
+    [("link.key", "no hex"), ("link.key", "00" * 31), ("webhook.secret", "whsec_c2hvcnQ="), ("calls.key", "c2hvcnQ=")],
 )
 def test_a_key_that_is_none_is_named_at_the_start(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)

@@ -3,8 +3,10 @@
 import io
 import logging
 import unicodedata
+import warnings
 from collections.abc import Iterator
 
+import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,8 @@ def _root_logger() -> Iterator[None]:
     root.handlers[:] = []
     yield
     root.handlers[:], root.level = handlers, level
+    logging.captureWarnings(False)
+    vars(gevent.get_hub()).pop("print_exception", None)
 
 
 def logged(message: str, *arguments: object, error: BaseException | None = None) -> str:
@@ -54,7 +58,10 @@ def test_control_characters_are_escaped_and_nothing_else(text: str, expected: st
     assert one_line(text) == expected
 
 
-@pytest.mark.parametrize("codepoint", ["2028", "2029", "202a", "202b", "202c", "202d", "202e"])
+@pytest.mark.parametrize(
+    "codepoint",
+    ["2028", "2029", "202a", "202b", "202c", "202d", "202e", "200e", "200f", "061c", "200b", "feff", "e0041"],
+)
 def test_separators_and_direction_marks_are_escaped(codepoint: str) -> None:
     escaped = one_line(f"a{chr(int(codepoint, 16))}b")
     assert chr(int(codepoint, 16)) not in escaped
@@ -98,7 +105,55 @@ def test_a_message_cannot_forge_a_line(message: str, arguments: tuple[object, ..
 def test_a_traceback_keeps_its_lines() -> None:
     lines = logged("went wrong", error=ValueError("reason")).splitlines()
     assert lines[0] == "ERROR went wrong"
-    assert lines[-1] == "ValueError: reason"
+    assert lines[-1] == "    ValueError: reason"
+
+
+HOSTILE = st.lists(st.characters() | st.sampled_from([*"\r\n\t\x00\x1b\x85\x9b\u200e\u061c\u2028\u2029\u202e\u2066\ufeff\ud800"])).map("".join)  # fmt: skip # noqa: E501
+
+
+def forged(written: str) -> list[str]:
+    """The lines that pass for a message, but for the first; what a terminal or a reader could take for more."""
+    assert written.endswith("\n")
+    lines = written[:-1].split("\n")
+    assert not {character for line in lines for character in line if not character.isprintable()} - {"\t", *SPACES}
+    return [line for line in lines[1:] if not line.startswith("    ")]
+
+
+SPACES = {character for character in map(chr, range(0x10000)) if unicodedata.category(character) == "Zs"}
+
+
+@given(HOSTILE, HOSTILE, HOSTILE, st.booleans())
+def test_whatever_is_logged_no_line_of_it_passes_for_another(message: str, name: str, why: str, chained: bool) -> None:
+    cause = KeyError(name)
+    cause.add_note(name)
+    error = ValueError(why)
+    error.__cause__ = cause if chained else None
+    assert forged(logged(message.replace("%", "%%") + " of %s", name, error=error)) == []
+
+
+def test_what_a_greenlet_raises_is_escaped_too(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr()
+
+    def serve(caller: str) -> None:
+        raise ValueError(f"no such caller: {caller}")
+
+    gevent.spawn(serve, "Ann\n2026-01-01 00:00:00,000 ERROR forged\x1b[2J").join()
+    written = capsys.readouterr().err
+    assert forged(written) == []
+    assert " ERROR " in written.split("\n")[0]
+    assert "serve" in written
+    assert "forged\\x1b[2J" in written
+
+
+def test_a_warning_of_a_library_is_escaped_too(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(True)
+        warnings.warn("odd name: Ann\x1b[2J\nforged", stacklevel=1)
+    logging.captureWarnings(False)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Ann\\x1b[2J\\x0aforged" in line
 
 
 def test_the_log_goes_to_stderr_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:

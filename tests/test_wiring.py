@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import resource
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from gevent.monkey import get_original
 from receivers import SECRETS, SIGNING_KEY, Endpoint
 
 from esl_record.config import Settings
-from esl_record.errors import ConfigError
+from esl_record.errors import ConfigError, DatabaseError
 from esl_record.esl.link import WITHOUT
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
 from esl_record.recording.recovery import Recovery
+from esl_record.recording.retention import EMPTY, expired
 from esl_record.recording.room import Room
 from esl_record.recording.storage import Storage
 from esl_record.service import Service
@@ -497,6 +499,62 @@ def test_below_the_floor_no_recording_is_begun(make: Make, switch: Switch, caplo
     (recording,) = recordings(service)
     assert (recording.state, recording.end_reason) == (State.ERROR, EndReason.ERROR)
     assert recording.error == f"the recording could not be begun: {refusal}"
+
+
+def test_a_caller_who_calls_on_and_on_below_the_floor_takes_no_more_than_a_note_each_time(
+    make: Make, switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = make(disk_floor=10**18, capacity=10)
+    service.start()
+    before = len(caplog.records)
+    calls = [placed(service, switch, "answer", {"record": NO_LIMITS}, "hangup") for _ in range(10)]
+    for call in calls:
+        call.wait(LIMIT)
+    assert [(call.went_on, call.variables["record_result"]) for call in calls] == [(True, "failed")] * 10
+    until(lambda: len(service.ledger.catalog.all()) == 10, "the rows")
+    assert [path for path in service.storage.spool_dir.rglob("*") if path.is_file() and path.stat().st_size] == []
+    assert sum(path.stat().st_size for path in service.storage.recordings.rglob("*") if path.is_file()) < 10 * EMPTY
+    errors = [record for record in caplog.records[before:] if record.levelno >= logging.ERROR]
+    assert len(errors) == 10
+    host, port = service.http_address
+    assert requests.get(f"http://{host}:{port}/healthz", timeout=LIMIT).status_code == 200
+    # And what they have left goes as do recordings.
+    assert len(list(expired(service.ledger, time.time(), size=4 * EMPTY))) == 6
+
+
+def test_with_a_full_catalog_calls_are_recorded_and_listed_once_there_is_room(
+    make: Make, switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("esl_record.service._RECOVERY_PAUSE", 0.01)
+    service = make(stall_timeout=0.1)
+    service.start()
+    database = service.ledger._database
+
+    def grow_to(pages: int) -> None:
+        database.run(lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar())
+
+    kept = len(service.ledger.catalog.all())
+    grow_to(1)  # as many as it has
+    filler = Recording.begun("0" * 36, Party(call_id="x", document="y" * 3000), RecordParams(control_id="z"), 1.0)
+
+    def fill() -> None:
+        for number in range(100):
+            service.ledger.tell(filler.model_copy(update={"recording_id": f"{number:036d}"}))
+
+    with pytest.raises(DatabaseError, match="full"):
+        fill()
+    before = len(service.ledger.catalog.all())
+    call = placed(service, switch, "answer", {"record": {"initial_timeout": 0.5}}, "hangup")
+    call.wait(LIMIT)
+    assert "catalog.sqlite: database or disk is full" in caplog.text
+    assert (kept, len(service.ledger.catalog.all())) == (0, before)
+    host, port = service.http_address
+    assert requests.get(f"http://{host}:{port}/healthz", timeout=LIMIT).status_code == 200
+    grow_to(2**20)
+    service._recovery.hurry()
+    until(lambda: service.ledger.catalog.of_call(call.uuid), "the row")
+    (recording,) = service.ledger.catalog.of_call(call.uuid)
+    assert recording.state.final
 
 
 def test_what_was_left_is_completed_as_soon_as_there_is_room(

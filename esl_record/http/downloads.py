@@ -1,5 +1,6 @@
 """The audio of a recording, whole or in part, read block by block beside the hub."""
 
+import errno
 import logging
 import re
 from email.utils import formatdate
@@ -30,7 +31,11 @@ _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 def entry_of(catalog: Catalog, recording_id: str) -> Entry:
     """What the catalog has under an id somebody gave. Raises Problem 404."""
-    entry = catalog.get(recording_id) if _ID.fullmatch(recording_id) else None
+    try:
+        entry = catalog.get(recording_id) if _ID.fullmatch(recording_id) else None
+    except ValueError:  # a row that is no recording: somebody else has written it
+        log.error("http: recording %s: its row in the catalog cannot be read", recording_id)
+        raise unknown_recording() from None
     if entry is None:
         raise unknown_recording()
     return entry
@@ -63,7 +68,10 @@ class Downloads:
     def _path(self, recording: Recording) -> Path:
         if not recording.state.final:
             raise Problem(HTTPStatus.NOT_FOUND, "recording_not_ready", "the recording is not complete yet", "id")
-        path = recording.audio(self._storage.document_path(recording))
+        try:
+            path = recording.audio(self._storage.document_path(recording))
+        except ValueError:  # the catalog names one that is not beside its JSON
+            raise _gone() from None
         if path is None:
             raise Problem(HTTPStatus.NOT_FOUND, "recording_without_audio", "nothing was recorded", "id")
         return path
@@ -72,13 +80,25 @@ class Downloads:
         try:
             return off_hub(lambda: self._storage.vault.open(path))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id") from None
+            raise _gone() from None
         except Locked as error:
             log.error("http: %s", error)
             message = "the recording is encrypted, and its key is not here"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "recording_locked", message, "id") from None
         except Damaged as error:
             raise _damaged(str(error)) from None
+        except ValueError:  # no name of a file
+            raise _gone() from None
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise _gone() from None
+            log.error("http: %s cannot be opened: %s", path, error.strerror)
+            message = "the recording's file cannot be read now"
+            raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable", message, "id") from None
+
+
+def _gone() -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, "file_not_found", "the recording's file is gone", "id")
 
 
 def _damaged(why: str) -> Problem:
@@ -137,7 +157,8 @@ def _describe(
     if tag:
         resp.set_header("ETag", tag)
     resp.set_header("Last-Modified", formatdate(int(changed), usegmt=True))
-    resp.set_header("Cache-Control", "private")
+    # Whoever keeps a copy must ask before using it: a recording is deleted, and a link expires. mod_httapi keeps none.
+    resp.set_header("Cache-Control", "private, no-cache")
     resp.set_header("Accept-Ranges", "bytes")
     resp.set_header("X-Content-Type-Options", "nosniff")
     if byterange.changed_since(req.get_header("If-Match"), req.get_header("If-Unmodified-Since"), tag, changed):

@@ -10,7 +10,7 @@ LARGEST = 32 * 1024
 MOST = 99
 """Fields: no more than Python's own parser takes."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # what HTTP calls a token
 _REQUEST_LINE = re.compile(rf"{_TOKEN} ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])\r\n")
 # No CR, LF or NUL in a value, and a line that begins with a space continues none.
 _FIELD = re.compile(rf"{_TOKEN}:[\t\x20-\x7e\x80-\xff]*\r\n".encode("latin-1"))

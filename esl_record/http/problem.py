@@ -88,7 +88,8 @@ class Problem(Exception):
     def answer(self, resp: falcon.Response) -> None:
         resp.status = int(self.status)
         resp.stream = None
-        resp.set_headers(self.headers)
+        # What is not there yet may be there soon, and who asked may have no right to know.
+        resp.set_headers({"Cache-Control": "no-store", **self.headers})
         resp.content_type = falcon.MEDIA_JSON
         resp.data = self.mistakes.model_dump_json().encode()
 
@@ -133,5 +134,5 @@ def _answer_database(req: falcon.Request, resp: falcon.Response, error: Database
 
 
 def _answer_unexpected(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-    log.error("%s %s: unexpected error", req.method, req.path, exc_info=error)
+    log.error("http: %s %s: unexpected error", req.method[:16], req.path[:200], exc_info=error)
     Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "an unexpected error; the log has it").answer(resp)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     delete,
     func,
     insert,
@@ -56,10 +57,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """How many recordings there are by state, and the bytes of their audio."""
+    """How many recordings there are by state, the bytes of their audio, and how many have ended without any."""
 
     by_state: dict[State, int]
     size: int
+    empty: int = 0
 
 
 class Catalog:
@@ -160,9 +162,14 @@ class Catalog:
         return self._database.run(lambda connection: connection.execute(statement).rowcount > 0)
 
     def totals(self) -> Totals:
-        query = select(recordings.c.state, func.count(), func.coalesce(func.sum(recordings.c.size), 0))
-        rows = self._database.read(lambda connection: connection.execute(query.group_by(recordings.c.state)).all())
-        return Totals({State(state): count for state, count, _ in rows}, sum(size for _, _, size in rows))
+        size, empty = recordings.c.size, case((recordings.c.size == 0, 1), else_=0)
+        query = select(recordings.c.state, func.count(), func.sum(size), func.sum(empty)).group_by(recordings.c.state)
+        rows = self._database.read(lambda connection: connection.execute(query).all())
+        return Totals(
+            {State(state): count for state, count, _, _ in rows},
+            sum(size for _, _, size, _ in rows),
+            sum(empty for state, _, _, empty in rows if State(state).final),
+        )
 
     def _read(self, query: Select[Any]) -> list[Entry]:
         return self._database.read(lambda connection: [_entry(row) for row in connection.execute(query)])

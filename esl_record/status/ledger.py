@@ -49,6 +49,8 @@ class Ledger:
         # A database of its own is all this node's, whatever the node was called when a row was written.
         self.outbox = Outbox(database, identity.node_id if shared else None)
         self.on_queued: Callable[[Callback], None] = lambda callback: None
+        self.refusal: Callable[[str], str] = lambda url: ""
+        """Why no further event for this address is to wait, empty where it may: it is given up at once."""
         self.audit = Audit(storage.recordings.parent / AUDIT, clock)
         self._database = database
         self._storage = storage
@@ -84,7 +86,8 @@ class Ledger:
         """Records the state of ``recording`` and queues its event. A state is told once until another comes, and what
         has ended does not end again."""
         at = self._clock()
-        queued = self._database.run(lambda connection: self._write(connection, recording, pausing, at))
+        refusal = self.refusal(recording.status_url) if recording.status_url is not None else ""
+        queued = self._database.run(lambda connection: self._write(connection, recording, pausing, at, refusal))
         if queued is not None and queued.status is Status.PENDING:
             self.on_queued(queued)
 
@@ -102,8 +105,8 @@ class Ledger:
 
     def queue(self, url: str, key: str, state: str, body: Mapping[str, Any]) -> None:
         """Queues an event that is no recording's; those with the same ``key`` are told in their order."""
-        at = self._clock()
-        queued = self._database.run(lambda connection: self.outbox.put(connection, key, state, url, body, at))
+        at, refusal = self._clock(), self.refusal(url)
+        queued = self._database.run(lambda connection: self.outbox.put(connection, key, state, url, body, at, refusal))
         if queued.status is Status.PENDING:
             self.on_queued(queued)
 
@@ -116,7 +119,7 @@ class Ledger:
         log.info("recording %s deleted: %s", recording.recording_id, why)
 
     def _write(
-        self, connection: Connection, recording: Recording, pausing: PauseBehavior | None, at: float
+        self, connection: Connection, recording: Recording, pausing: PauseBehavior | None, at: float, refusal: str
     ) -> Callback | None:
         before = self.catalog.put(connection, recording, at)
         if recording.status_url is None or (before is not None and (before.final or before is recording.state)):
@@ -129,7 +132,7 @@ class Ledger:
             pausing=pausing,
         )
         return self.outbox.put(
-            connection, recording.recording_id, recording.state.value, recording.status_url, body, at
+            connection, recording.recording_id, recording.state.value, recording.status_url, body, at, refusal
         )
 
 

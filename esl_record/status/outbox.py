@@ -118,10 +118,18 @@ class Outbox:
         self._unreadable: set[str] = set()
 
     def put(
-        self, connection: Connection, recording_id: str, state: str, url: str, body: Mapping[str, Any], at: float
+        self,
+        connection: Connection,
+        recording_id: str,
+        state: str,
+        url: str,
+        body: Mapping[str, Any],
+        at: float,
+        refusal: str = "",
     ) -> Callback:
-        """Queues an event; dead at once where its receiver has ended all delivery."""
-        ended = connection.execute(select(ended_receivers.c.url).where(ended_receivers.c.url == url)).scalar()
+        """Queues an event; dead at once where its receiver has ended all delivery, or there is a ``refusal``."""
+        if connection.execute(select(ended_receivers.c.url).where(ended_receivers.c.url == url)).scalar() is not None:
+            refusal = GONE
         callback = Callback(
             seq=0,
             callback_id=f"msg_{uuid.uuid4().hex}",
@@ -130,12 +138,12 @@ class Outbox:
             url=url,
             body=body,
             created_at=at,
-            status=Status.PENDING if ended is None else Status.DEAD,
+            status=Status.DEAD if refusal else Status.PENDING,
             queued_at=at,
             attempts=0,
             next_attempt=at,
             last_attempt=None,
-            last_result="" if ended is None else GONE,
+            last_result=refusal,
         )
         row = asdict(callback) | {"status": callback.status.value, "body": json.dumps(body)}
         row["node_id"] = self._node_id or ""

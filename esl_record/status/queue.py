@@ -1,5 +1,6 @@
 """Which callback is posted next: each recording's in order, each receiver's a few at once. Pure."""
 
+import functools
 import heapq
 import itertools
 from collections import deque
@@ -12,6 +13,15 @@ from esl_record.status.outbox import Callback
 from esl_record.status.receiver import Origin, Receiver
 
 _UNREADABLE: Origin = ("", "", 0)
+
+
+@functools.lru_cache(1024)
+def origin_of(url: str) -> Origin:
+    """The origin of a receiver; all unreadable URLs have the same."""
+    try:
+        return Receiver.of(url).origin
+    except ValueError:
+        return _UNREADABLE
 
 
 class _Rank(Enum):
@@ -78,8 +88,9 @@ class Queue:
         """When there may be something to post that cannot be posted yet, None where nothing waits for its time."""
         return self._later[0][0] if self._later else None
 
-    def take(self, callback: Callback, now: float, asked: float = 0.0) -> None:
-        """Adds ``callback``; what is in the queue already is taken again only where it has been queued again.
+    def take(self, callback: Callback, now: float, asked: float = 0.0) -> bool:
+        """Adds ``callback``; what is in the queue already is taken again only where it has been queued again. Returns
+        whether it was not in the queue.
 
         One that has not been tried is due, as is one whose time is farther off than any can be: the clock was wrong.
         ``asked`` is the time its receiver has asked for.
@@ -89,8 +100,10 @@ class Queue:
         key = callback.recording_id
         backlog = self._backlogs.get(key) or self._backlogs.setdefault(key, Backlog(key))
         backlog.asked = max(backlog.asked, asked)
+        new = backlog.find(callback.seq) is None
         if backlog.take(callback):
             self._plan(backlog, now)
+        return new
 
     def next(self, now: float) -> tuple[Line, Backlog, Callback] | None:
         """What to post now, of each line in turn; ``done`` is due when that has been settled in the backlog."""
@@ -167,10 +180,7 @@ class Queue:
                 (line.asked if backlog.due <= backlog.asked else line.failed)[backlog] = None
 
     def _line(self, url: str) -> Line:
-        try:
-            origin = Receiver.of(url).origin
-        except ValueError:
-            origin = _UNREADABLE
+        origin = origin_of(url)
         return self._lines.get(origin) or self._lines.setdefault(origin, Line(origin))
 
     def _line_up(self, backlog: Backlog) -> None:

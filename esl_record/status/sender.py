@@ -4,7 +4,7 @@ import json
 import logging
 import random as _random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from esl_record.status import attempt, event, receiver, schedule, signature
 from esl_record.status.attempt import Outcome, Verdict
 from esl_record.status.backlog import Backlog
 from esl_record.status.outbox import Callback, Outbox, Status
-from esl_record.status.queue import Line, Queue
+from esl_record.status.queue import Line, Queue, origin_of
 from esl_record.status.receiver import Origin, Receiver
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ ALL_POSTS = 512
 
 SESSIONS = 64
 """Origins whose connections are kept."""
+
+MOST = 100_000
+"""Callbacks that may wait for one origin, in some 400 MB of memory; what comes then is given up at once, and stays in
+the database. That many wait where a receiver is down for a day of more than one event a second."""
 
 _MARGIN = 15.0
 """Seconds another process may take from queueing a row to its commit; SQLite may have it wait for ten of them."""
@@ -88,6 +92,8 @@ class Sender:
         self._first_wait = first_wait
         self._look = look
         self._queue = Queue(POSTS, ALL_POSTS)
+        self._waiting: Counter[Origin] = Counter()
+        self._crowded: set[Origin] = set()
         self._sessions: OrderedDict[Origin, requests.Session] = OrderedDict()
         # By seq or URL, what has come to its end since the outbox was last read: what was read is of before.
         self._over: set[int | str] = set()
@@ -103,8 +109,20 @@ class Sender:
     def offer(self, callback: Callback) -> None:
         """Takes what has just been queued; never blocks. What is dead already is left alone."""
         if callback.status is Status.PENDING:
-            self._queue.take(callback, self._clock())
+            self._enqueue(callback)
             self._wake.set()
+
+    def refusal(self, url: str) -> str:
+        """Why no further callback for ``url`` is to wait, empty where it may; a line in the log when that begins."""
+        origin = origin_of(url)
+        if self._waiting[origin] < MOST:
+            self._crowded.discard(origin)
+            return ""
+        if origin not in self._crowded:
+            self._crowded.add(origin)
+            shown = Line(origin).shown
+            log.error("%d callbacks wait for %s: further ones are given up; `callbacks resend` sends them", MOST, shown)
+        return f"given up at once: {MOST} others waited"
 
     def stop(self, grace: float = 3.0) -> None:
         """Posts nothing more, gives the posts under way ``grace`` seconds and then breaks them off."""
@@ -139,9 +157,19 @@ class Sender:
     def _take(self, found: list[Callback]) -> None:
         for number, callback in enumerate(found, 1):
             if callback.seq not in self._over and callback.url not in self._over:
-                self._queue.take(callback, self._clock(), self._asked(callback))
+                self._enqueue(callback, self._asked(callback))
             if not number % _SLICE:
                 gevent.sleep(0)
+
+    def _enqueue(self, callback: Callback, asked: float = 0.0) -> None:
+        if self._queue.take(callback, self._clock(), asked):
+            self._waiting[origin_of(callback.url)] += 1
+
+    def _forget(self, url: str, count: int) -> None:
+        origin = origin_of(url)
+        self._waiting[origin] -= count
+        if self._waiting[origin] <= 0:
+            del self._waiting[origin]
 
     def _asked(self, callback: Callback) -> float:
         """The time a receiver has asked an earlier run for, as far as a row tells: by a wait longer than is usual."""
@@ -225,6 +253,7 @@ class Sender:
         self._note(callback, lambda: self._outbox.end_receiver(callback, now))
         self._over.add(callback.url)
         given_up = self._queue.give_up(callback.url, now)
+        self._forget(callback.url, given_up)
         self._on_result("gone")
         log.error("%s: 410 Gone, nothing more goes there; %d callbacks given up", _named(callback), given_up)
 
@@ -252,6 +281,8 @@ class Sender:
 
     def _drop(self, backlog: Backlog, callback: Callback) -> None:
         self._over.add(callback.seq)
+        if backlog.find(callback.seq) is not None:
+            self._forget(callback.url, 1)
         backlog.drop(callback.seq)
 
     def _note(self, callback: Callback, write: Callable[[], None]) -> None:

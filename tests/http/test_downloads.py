@@ -1,5 +1,6 @@
 """Downloads: who gets the audio, what of it, and what is said to everybody else."""
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -162,7 +163,7 @@ def test_the_answer_says_what_it_is(site: Site) -> None:
         "content-type": "audio/wav",
         "content-length": str(len(AUDIO)),
         "content-disposition": f'inline; filename="030405-{recording.recording_id}.wav"',
-        "cache-control": "private",
+        "cache-control": "private, no-cache",
         "x-content-type-options": "nosniff",
     }
     assert {name: answer.headers[name] for name in expected} == expected
@@ -302,6 +303,16 @@ def test_one_whose_file_has_vanished(site: Site) -> None:
     assert (answer.status_code, codes(answer)) == (404, [("file_not_found", "id")])
     path.mkdir()
     assert site.get(path_of(recording.recording_id)).status_code == 404
+
+
+def test_one_that_cannot_be_read_now(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    recording = site.keep()
+    monkeypatch.setattr(site.storage.vault, "open", failing)
+    answer = site.get(path_of(recording.recording_id))
+    assert (answer.status_code, codes(answer)) == (503, [("storage_unavailable", "id")])
 
 
 def test_a_catalog_that_cannot_be_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

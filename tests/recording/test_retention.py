@@ -11,7 +11,7 @@ from esl_record.database import Database
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Party, Recording
-from esl_record.recording.retention import PAGE, expired
+from esl_record.recording.retention import EMPTY, PAGE, expired
 from esl_record.recording.storage import Storage
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
@@ -64,6 +64,16 @@ def test_what_is_too_much_goes_the_oldest_first(ledger: Ledger) -> None:
     assert due(ledger, size=309) == ["r0000", "r0001"]
     assert due(ledger, size=308) == ["r0000", "r0001", "r0002"]
     assert due(ledger, size=510) == []
+
+
+def test_one_without_audio_takes_room_too(ledger: Ledger) -> None:
+    for number in range(10):
+        ledger.tell(recording(number, days=10 - number, size=0))
+    ledger.tell(recording(10, days=0, live=True))
+    assert due(ledger, size=10 * EMPTY) == []
+    assert due(ledger, size=4 * EMPTY) == [f"r{number:04d}" for number in range(6)]
+    ledger.tell(recording(11, days=0, size=EMPTY))
+    assert len(due(ledger, size=4 * EMPTY)) == 7
 
 
 def test_each_is_told_why(ledger: Ledger) -> None:

@@ -84,7 +84,10 @@ class Node:
         params = {"state": state, "url": link, "record": {"url": link, "format": "mp3"}}
         body = {"event_type": "calling.call.record", "params": params}
         at = self.clock()
-        return self.database.run(lambda connection: self.outbox.put(connection, recording_id, state, url, body, at))
+        refusal = self.sender.refusal(url)
+        return self.database.run(
+            lambda connection: self.outbox.put(connection, recording_id, state, url, body, at, refusal)
+        )
 
     def tell(self, recording_id: str, url: str, *states: str) -> list[Callback]:
         """Queues and offers, as a ledger does."""
@@ -477,6 +480,47 @@ def test_a_receiver_that_is_gone_gets_nothing_more(
     rows = node.outbox.listed()
     assert [row.status for row in rows] == [Status.DEAD] * 5 + [Status.DELIVERED]
     assert "4 callbacks given up" in caplog.text
+
+
+def test_what_is_too_much_for_one_receiver_is_given_up_and_others_wait_for_nothing(
+    node: Node, endpoints: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sender_module, "MOST", 3)
+    down, well = endpoints(says(500)), endpoints()
+    node.sender.start()
+    for name in "abcdef":
+        node.tell(name, down.url)
+    node.tell("w", well.url)
+    node.until(lambda: len(well.posts) == 1, "the other's")
+    assert [row.status for row in node.outbox.listed()] == [Status.PENDING] * 3 + [Status.DEAD] * 3 + [Status.DELIVERED]
+    assert node.outbox.listed()[3].last_result == "given up at once: 3 others waited"
+    (line,) = [one for one in caplog.messages if "callbacks wait for" in one]
+    assert line.startswith("3 callbacks wait for http://127.0.0.1:")
+    # A receiver that is well again gets what waited, and then whatever comes.
+    down.answer = says()
+    node.clock.advance(100)
+    node.until(lambda: node.results.count("delivered") == 4, "what waited")
+    node.tell("g", down.url)
+    node.until(lambda: node.results.count("delivered") == 5, "the next")
+    # And what was given up when it is asked for.
+    node.outbox.resend(node.outbox.listed(status=Status.DEAD), node.clock())
+    node.until(lambda: node.results.count("delivered") == 8, "the others")
+    assert sorted(post.json["params"]["state"] for post in down.posts).count("recording") == len(down.posts)
+    assert not node.sender._waiting
+
+
+def test_what_was_given_up_with_its_receiver_no_longer_counts(
+    node: Node, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "MOST", 3)
+    endpoint.answer = says(410)
+    for name in "abc":
+        node.tell(name, endpoint.url)
+    assert node.sender.refusal(endpoint.url) != ""
+    node.sender.start()
+    node.until(lambda: not node.outbox.pending(), "the end")
+    assert node.sender.refusal(endpoint.url) == ""
+    assert not +node.sender._waiting
 
 
 def test_a_failure_after_the_end_of_a_receiver_brings_nothing_back(node: Node, endpoint: Endpoint) -> None:
