@@ -27,8 +27,8 @@ LINGER = 5
 
 _LAST_WORD = 1.0
 
-_ON_ITS_HEELS = 0.001
-"""Seconds in which an event is read that the switch has sent together with the one before."""
+_RIGHT_BEHIND = 0.02
+"""Seconds in which an event is read that the switch has sent right behind another."""
 
 _SLEEP = 3_600_000
 """Milliseconds of one sleep: the switch counts microseconds in 32 bits."""
@@ -240,9 +240,9 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     def end(self, cause: str = "NORMAL_CLEARING") -> None:
         """Hang up as ``hangup``, unless the call was sent elsewhere: there it is no longer ours to end.
 
-        The end of a step may be the first that is heard of that; that of `socket` comes on its heels.
+        The end of a step may be the first that is heard of that; that of `socket` comes right behind it.
         """
-        gevent.sleep(_ON_ITS_HEELS)
+        self._hear_of_leaving()
         if not self.left:
             self.hangup(cause)
 
@@ -279,7 +279,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
                 self.set_variable(name, value)
             except (CallGone, CommandTimeout, CommandRefused) as error:
                 log.debug("%s: release: %s", self.label, error)
-        gevent.sleep(_ON_ITS_HEELS)
+        self._hear_of_leaving()
         # From here on it is the resume that ends `socket`.
         elsewhere, bridging = self.left, self._bridging
         try:
@@ -295,6 +295,10 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
             gevent.spawn(self._stop_after_the_call)
         else:
             self.stop()
+
+    def _hear_of_leaving(self) -> None:
+        if self.live and not self.left:
+            gevent.sleep(_RIGHT_BEHIND)
 
     def _stop_after_the_call(self) -> None:
         self._over.wait()
