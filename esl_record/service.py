@@ -441,7 +441,7 @@ class Service:
             self.storage.prepare()
             self._ending.enter_context(held(self.settings.data_dir))
             # Also its own: it may be what another's setting names.
-            self._ending.enter_context(held(self.storage.spool_dir, "spool_dir"))
+            self._ending.enter_context(held(self.storage.spool_dir, "spool_dir", shared=True))
             self.storage.keep_to_key()
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error

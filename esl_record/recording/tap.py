@@ -1,6 +1,7 @@
 """The tap of one recording: the media bugs that write its spool, what each is told, and how its files must grow."""
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -124,7 +125,7 @@ class Tap:
     @property
     def started(self) -> bool:
         """Whether the segment that is written has been started."""
-        return all(path.exists() for path in self._spool.paths)
+        return all(map(os.path.lexists, self._spool.paths))
 
     def writes(self, path: str) -> bool:
         """Whether ``path`` is a file of the segment that is written."""
