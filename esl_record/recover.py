@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from rich.console import Console
 from rich.progress import Progress
 
-from esl_record import keys
+from esl_record import keys, permissions
 from esl_record.config import Settings
 from esl_record.database import Database
 from esl_record.errors import ConfigError, DatabaseError
@@ -29,6 +29,7 @@ def recover(settings: Settings, console: Console, *, rebuild: bool) -> int:
     if not storage.recordings.is_dir():
         raise ConfigError(f"setting data_dir = {settings.data_dir}: no recordings are there")
     storage.prepare()
+    permissions.check(settings, storage)
     quarantine = Quarantine(settings.data_dir / FOLDER)
     if settings.database and rebuild:
         raise ConfigError("setting database: others may have rows there: only <data-dir>/catalog.sqlite is made anew")

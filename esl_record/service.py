@@ -15,7 +15,7 @@ import gevent
 import numpy as np
 from gevent.event import Event as Flag
 
-from esl_record import descriptors, keys, vad
+from esl_record import descriptors, keys, permissions, vad
 from esl_record.cipher import Cipher
 from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
@@ -439,6 +439,7 @@ class Service:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
+            permissions.check(self.settings, self.storage)
             self._ending.enter_context(held(self.settings.data_dir))
             # Also its own: it may be what another's setting names.
             self._ending.enter_context(held(self.storage.spool_dir, "spool_dir", shared=True))
