@@ -346,7 +346,9 @@ class Spool:
     def _check_growth(self, number: int, size: int, began: float) -> None:
         """Raise SpoolUnfit for more samples than a call can have brought: to hear them would hold up all others."""
         at, before = self._seen.get(number, (began, 0))
-        now = min(self._clock(), self._changed(number))
+        now, changed = self._clock(), self._changed(number)
+        # A clock that has not been set yet, as on a machine that just booted, says nothing of an earlier run.
+        now = min(now, changed) if now >= began else changed
         most = max(0.0, now - at) * FASTEST + self.ahead
         if size - before > most * self.pace:
             grown = (size - before) / self.pace

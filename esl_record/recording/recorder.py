@@ -288,11 +288,11 @@ class Recorder:
         self._speech = Speech(rate)
         self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
         self._set_pace(rate)
+        self._spool.ahead = AHEAD
 
     def _set_pace(self, rate: int) -> None:
         self._spool.pace = rate * (self._session.pace or 1.0)
         self._spool.began = self._recording.start_time if self._session.pace else None
-        self._spool.ahead = AHEAD
         self._growth = Growth(rate * self._session.pace)
 
     def _start_tap(self) -> str:
@@ -332,6 +332,7 @@ class Recorder:
         self._tap.take_over(rate)
         self._set_pace(rate)
         self._spool.size()
+        self._spool.ahead = AHEAD
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.

@@ -179,6 +179,15 @@ def test_of_an_earlier_run_no_more_is_read_than_the_call_can_have_brought(tmp_pa
         assert spool.settled() == int(8000 * AHEAD)
 
 
+def test_a_clock_that_is_not_set_yet_spoils_no_recording(tmp_path: Path) -> None:
+    path, began = tmp_path / "a.raw", time.time()
+    path.write_bytes(b"")
+    os.truncate(path, 2 * 8000 * 7200)
+    os.utime(path, (began + 7200, began + 7200))
+    with Spool(path, 1, pace=8000.0, began=began, clock=lambda: 1000.0) as spool:
+        assert spool.settled() == 8000 * 7200
+
+
 def test_what_is_cut_off_while_it_is_read_is_an_error_or_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "a.raw"
     path.write_bytes(np.arange(100, dtype="<i2").tobytes())
