@@ -1,7 +1,6 @@
 """Files of the spool: only what the switch was asked to write is opened, whatever its user puts there."""
 
 import os
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 import gevent
 import numpy as np
 import pytest
+from hostile import HOSTILE, SECRET
 
 from esl_record.audio import spoolfile
 from esl_record.audio.spool import AHEAD, FASTEST, Spool
 from esl_record.audio.spoolfile import identify, open_spool
 from esl_record.audio.timeline import Segment
 from esl_record.errors import SpoolError, SpoolUnfit
-
-SECRET = b"a key of the service's"
 
 
 def descriptors() -> int:
@@ -30,40 +28,6 @@ def secret(tmp_path: Path) -> Path:
     path = tmp_path / "link.key"
     path.write_bytes(SECRET)
     return path
-
-
-def symbolic_link(path: Path, secret: Path) -> None:
-    path.symlink_to(secret)
-
-
-def dangling_link(path: Path, secret: Path) -> None:
-    path.symlink_to(secret.with_name("nothing"))
-
-
-def hard_link(path: Path, secret: Path) -> None:
-    path.hardlink_to(secret)
-
-
-def fifo(path: Path, secret: Path) -> None:
-    os.mkfifo(path)
-
-
-def unix_socket(path: Path, secret: Path) -> None:
-    os.mknod(path, stat.S_IFSOCK | 0o666)
-
-
-def folder(path: Path, secret: Path) -> None:
-    path.mkdir()
-
-
-def device(path: Path, secret: Path) -> None:
-    try:
-        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
-    except PermissionError:
-        pytest.skip("only root makes devices")
-
-
-HOSTILE = [symbolic_link, dangling_link, hard_link, fifo, unix_socket, folder, device]
 
 
 @pytest.mark.parametrize("put", HOSTILE)

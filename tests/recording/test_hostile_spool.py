@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hostile import HOSTILE, SECRET
 from test_recorder import NO_LIMITS, Make, bench, how, said
 from test_recovery import Told, left_behind, recovered
-from test_spoolfile import HOSTILE, SECRET
 from test_storage import begun, files, frames, noise, spooled
 
 from esl_record.errors import ConfigError
