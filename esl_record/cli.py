@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 _ENDLESS = 10_000
 
+_UMASK = 0o027
+"""What is made is for this user, and for its group to read; folders and keys have modes of their own."""
+
 _SERVE = tuple(Settings.model_fields)
 _SWITCH = ("event_socket", "event_socket_password")
 _PLACES = ("data_dir", "spool_dir")
@@ -39,6 +43,7 @@ _KEYS = ("encryption_key", "encryption_key_command")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; gives its exit status: 0 done, 1 failed, 2 wrongly asked."""
+    os.umask(_UMASK)
     parser = _parser()
     options = parser.parse_args(arguments)
     logs.to_stderr(logging.DEBUG if options.verbose else logging.INFO)

@@ -14,11 +14,13 @@ from gevent import socket
 from rich.console import Console
 from rich.markup import escape
 
+from esl_record.audio.spoolfile import open_spool
 from esl_record.config import Settings, check_spool
-from esl_record.errors import CommandRefused, ConfigError, EslRecordError
+from esl_record.errors import CommandRefused, ConfigError, EslRecordError, SpoolError
 from esl_record.esl.inbound import Inbound
 from esl_record.esl.link import WITHOUT
 from esl_record.handlers.loader import found_in, mistake
+from esl_record.permissions import lax
 from esl_record.recording.room import shortage
 from esl_record.recording.storage import Storage
 from esl_record.recording.vault import Vault
@@ -69,6 +71,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     storage = Storage(settings.data_dir, settings.spool_dir)
     yield _writable("data directory", storage.recordings, storage.prepare_recordings, "data_dir")
     yield _writable("spool folder", storage.spool_dir, storage.prepare_spool, "spool_dir")
+    yield from _permissions(settings, storage)
     for folder in (storage.recordings, storage.spool_dir):
         yield from _room(folder.absolute(), settings.disk_floor)
     yield from _handlers(settings.handlers)
@@ -107,6 +110,14 @@ def _writable(subject: str, folder: Path, prepare: Callable[[], None], setting: 
     except OSError as error:
         return Finding(subject, False, f"{folder}: {error.strerror}", f"give this user the right, or set {setting}")
     return Finding(subject, True, f"{folder.absolute()}: this user can write there")
+
+
+def _permissions(settings: Settings, storage: Storage) -> Iterator[Finding]:
+    found = list(lax(settings, storage))
+    for one in found:
+        yield Finding("permissions", False, f"{one.setting}: {one.path} {one.why}", one.mend)
+    if not found:
+        yield Finding("permissions", True, "nobody else can write data, keys, documents and handlers")
 
 
 def _room(folder: Path, floor: int) -> Iterator[Finding]:
@@ -174,9 +185,8 @@ def _spool(switch: Inbound, folder: Path) -> Finding:
     if not probe.exists():
         return Finding(subject, False, f"FreeSWITCH cannot write to {folder.absolute()}", f"give {who} a group with it")
     try:
-        with probe.open("rb"):
-            pass
+        os.close(open_spool(probe)[0])
         probe.unlink()
-    except OSError as error:
-        return Finding(subject, False, f"what FreeSWITCH writes: {error.strerror}", f"give {who} one group, umask 0027")
+    except (OSError, SpoolError) as error:
+        return Finding(subject, False, f"what FreeSWITCH writes: {error}", f"give {who} one group, umask 0027")
     return Finding(subject, True, "FreeSWITCH can write there, and what it writes can be read here")

@@ -50,5 +50,9 @@ class SpoolError(EslRecordError):
     """The file the media bug writes is missing, unreadable or has stopped growing."""
 
 
+class SpoolUnfit(SpoolError):
+    """What stands in the spool is not what the switch was asked to write there; trying again is of no use."""
+
+
 class DatabaseError(EslRecordError):
     """The catalog's database cannot be opened, read or written."""

@@ -7,6 +7,11 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
+from esl_record.audio.part import NEW, partials, temporary_path
+
+NAMES = ("link.key", "webhook.secret", "calls.key")
+"""Their files in the data directory."""
+
 _BYTES = 32
 
 
@@ -41,9 +46,10 @@ def _kept(path: Path, new: str) -> str:
     """What ``path`` holds, ``new`` where nothing has been there."""
     if path.exists() and (kept := path.read_text().strip()):
         return kept
-    partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+    for torn in partials(path):
+        torn.unlink(missing_ok=True)
+    partial = temporary_path(path)
+    with os.fdopen(os.open(partial, os.O_WRONLY | NEW, 0o600), "w") as file:
         file.write(f"{new}\n")
         file.flush()
         os.fsync(file.fileno())

@@ -6,13 +6,13 @@ from contextlib import closing, suppress
 from rich.console import Console
 from rich.progress import Progress
 
-from esl_record import keys
+from esl_record import keys, permissions
 from esl_record.config import Settings
 from esl_record.database import Database
 from esl_record.errors import ConfigError, DatabaseError
 from esl_record.http.links import Links
 from esl_record.lock import held
-from esl_record.recording.quarantine import FOLDER, Quarantine, clear, torn, unreadable
+from esl_record.recording.quarantine import FOLDER, Quarantine, Torn, clear, torn, unreadable
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.storage import Storage
 from esl_record.recording.vault import Vault
@@ -29,10 +29,11 @@ def recover(settings: Settings, console: Console, *, rebuild: bool) -> int:
     if not storage.recordings.is_dir():
         raise ConfigError(f"setting data_dir = {settings.data_dir}: no recordings are there")
     storage.prepare()
+    permissions.check(settings, storage)
     quarantine = Quarantine(settings.data_dir / FOLDER)
     if settings.database and rebuild:
         raise ConfigError("setting database: others may have rows there: only <data-dir>/catalog.sqlite is made anew")
-    with held(settings.data_dir), held(storage.spool_dir, "spool_dir"):
+    with held(settings.data_dir), held(storage.spool_dir, "spool_dir", shared=True):
         storage.keep_to_key()
         put_away = clear(quarantine, lambda: torn(storage))
         if rebuild:
@@ -60,7 +61,7 @@ def _clear_broken(settings: Settings, quarantine: Quarantine) -> int:
     except DatabaseError as error:
         reason = f"it is no database: {error}"
         files = [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))]
-        return clear(quarantine, lambda: [(file, reason) for file in files if file.exists()])
+        return clear(quarantine, lambda: [Torn(file, reason) for file in files if file.exists()])
     return 0
 
 

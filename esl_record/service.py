@@ -15,7 +15,7 @@ import gevent
 import numpy as np
 from gevent.event import Event as Flag
 
-from esl_record import descriptors, keys, vad
+from esl_record import descriptors, keys, permissions, vad
 from esl_record.cipher import Cipher
 from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
@@ -440,9 +440,10 @@ class Service:
         check_spool(self.storage.spool_dir)
         try:
             self.storage.prepare()
+            permissions.check(self.settings, self.storage)
             self._ending.enter_context(held(self.settings.data_dir))
             # Also its own: it may be what another's setting names.
-            self._ending.enter_context(held(self.storage.spool_dir, "spool_dir"))
+            self._ending.enter_context(held(self.storage.spool_dir, "spool_dir", shared=True))
             self.storage.keep_to_key()
         except OSError as error:
             raise ConfigError(f"setting data_dir = {self.settings.data_dir}: {error}") from error

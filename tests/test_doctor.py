@@ -1,5 +1,6 @@
 """The doctor finds what a recording call lacks, says how to mend it, and leaves nothing behind."""
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from io import StringIO
@@ -105,6 +106,27 @@ def test_the_spool_folder_is_left_as_the_service_makes_it(patient: Patient) -> N
     patient.examined()
     spool = patient.data / "spool"
     assert not spool.exists() or spool.stat().st_mode & 0o7777 == 0o2770
+
+
+def test_what_others_can_write_is_to_be_mended(patient: Patient, tmp_path: Path) -> None:
+    handlers = tmp_path / "handlers"
+    handlers.mkdir()
+    handlers.chmod(0o707)
+    status, lines = patient.examined(handlers=handlers)
+    assert status == 1
+    (told,) = (line for line in findings(lines, "BAD") if line.startswith("permissions"))
+    assert told == f"permissions: handlers: {handlers} can be written by everybody (mode 0707)"
+    assert mend(lines, "permissions") == f"chmod o-w {handlers}"
+    handlers.chmod(0o755)
+    assert patient.examined(handlers=handlers)[0] == 0
+
+
+@pytest.mark.parametrize("makes", [os.mkfifo, lambda path: path.symlink_to("/etc/hostname")], ids=["fifo", "link"])
+def test_what_the_switch_puts_there_is_not_followed(patient: Patient, makes: Callable[[Path], object]) -> None:
+    patient.makes = makes
+    status, lines = patient.examined()
+    assert status == 1
+    assert "no regular file" in "".join(findings(lines, "BAD"))
 
 
 def test_a_key_that_is_good_is_told_of(patient: Patient) -> None:

@@ -48,6 +48,7 @@ def test_a_made_webhook_secret_is_one_the_settings_would_take(tmp_path: Path) ->
 )
 def test_a_key_that_is_none_is_named_at_the_start(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
+    (tmp_path / name).chmod(0o600)
     service = Service(Settings(data_dir=tmp_path, listen=("127.0.0.1", 0), http=("127.0.0.1", 0), capacity=10))
     with pytest.raises(ConfigError, match=f"{name}: .*without the file a new one is made"):
         service.start()

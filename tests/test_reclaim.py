@@ -311,7 +311,7 @@ def recorders_of(service: Service, orphan: Orphan) -> dict[str, Any]:
 
 
 def completed(service: Service) -> tuple[Recording, NDArray[np.int16]]:
-    until(lambda: recordings(service) and not list(service.storage.spool_dir.glob("*.json")), "the recording")
+    until(lambda: recordings(service) and not list(service.storage.pending.glob("*.json")), "the recording")
     ((path, recording),) = service.storage.filed()
     audio = recording.audio(path)
     assert audio is not None

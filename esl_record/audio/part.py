@@ -1,8 +1,21 @@
-"""A file under a temporary name, until it is complete."""
+"""A file under a temporary name, until it is complete. Nothing that is there already is ever written to."""
 
+import errno
 import os
+import re
+import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+NEW = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Flags that make a file, and open none that is there."""
+
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+"""For a file that never has a name, where there is such a thing."""
+
+_RANDOM = 8
+"""Bytes of a temporary name."""
 
 
 class Part:
@@ -40,12 +53,17 @@ class Part:
     def discard(self) -> None:
         """Leaves nothing behind, unless it has its name already."""
         self._close()
-        # What cannot be removed is written over by the next try.
+        # What cannot be removed the next try removes.
         with suppress(OSError):
             self._partial.unlink()
 
     def _opened(self) -> int:
-        return os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        try:
+            return os.open(self._partial, os.O_WRONLY | NEW, 0o640)
+        except FileExistsError:
+            # Of an earlier run.
+            self._partial.unlink()
+            return os.open(self._partial, os.O_WRONLY | NEW, 0o640)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -54,15 +72,51 @@ class Part:
 
 
 def partial_path(path: Path) -> Path:
-    """Where ``path`` is written until it is complete."""
+    """Return where the audio of ``path`` is written until it is complete. Only this service can write its folder."""
     return path.with_name(f".{path.name}.part")
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a new random name beside ``path``, under which to write it until it is complete."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM)}.part")
+
+
+def is_partial(part: Path, path: Path) -> bool:
+    """Whether ``part`` may be an incomplete ``path``."""
+    name = rf"\.{re.escape(path.name)}\.(?:[0-9a-f]{{{2 * _RANDOM}}}\.)?part"
+    return part.parent == path.parent and re.fullmatch(name, part.name) is not None
+
+
+def partials(path: Path) -> Iterator[Path]:
+    """Iterate over what was written of ``path`` and never completed. It costs a look at all of the folder."""
+    if path.parent.is_dir():
+        yield from (part for part in list(path.parent.iterdir()) if is_partial(part, path))
+
+
+def open_unnamed(folder: Path) -> int:
+    """Open a new file in ``folder`` of which nothing stays once it is closed. Raises OSError."""
+    try:
+        if _UNNAMED:
+            return os.open(folder, os.O_RDWR | _UNNAMED | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        # The latter is what kernels say that do not know of it.
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
+            raise
+    passing = folder / f".{secrets.token_hex(_RANDOM)}.part"
+    descriptor = os.open(passing, os.O_RDWR | NEW, 0o600)
+    try:
+        passing.unlink()
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def make_below(root: Path, folder: Path) -> None:
     """Makes ``folder``, but not ``root`` that it is below: without that, its disk is not there. Raises OSError."""
     for name in folder.relative_to(root).parts:
         root /= name
-        root.mkdir(exist_ok=True)
+        root.mkdir(mode=0o750, exist_ok=True)
 
 
 def sync_directory(directory: Path) -> None:

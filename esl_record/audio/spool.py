@@ -7,19 +7,31 @@ disk before this process has seen it, and stays until the finished recording is.
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from gevent.monkey import get_original
 from numpy.typing import NDArray
 
+from esl_record.audio.spoolfile import Identity, open_spool
 from esl_record.audio.timeline import Segment, Span, Timeline
-from esl_record.errors import SpoolError
+from esl_record.errors import SpoolError, SpoolUnfit
 
 FRAME = 0.02
 """Seconds in a frame of the media bug: a tap that writes on within another one has left nothing out."""
 
+FASTEST = 8
+"""Times faster than the clock a tap writes at most: six times where the codec has changed from 8 to 48 kHz."""
+
+AHEAD = 3600.0
+"""Seconds of audio a file may have beyond that: what a clock that was set leaves unclear."""
+
 Samples = NDArray[np.int16]
+
+# Files are opened on threads of their own, too.
+_new_lock = get_original("_thread", "allocate_lock")
 
 
 def segment_paths(path: Path, number: int, segment: Segment) -> list[Path]:
@@ -30,21 +42,27 @@ def segment_paths(path: Path, number: int, segment: Segment) -> list[Path]:
 
 
 class _File:
-    """One file of a tap. Raises SpoolError."""
+    """One file of a tap, opened once. Raises SpoolError.
 
-    def __init__(self, path: Path, channels: int) -> None:
+    What ``known`` says of its path it must be. One with a ``source`` reads what that has open. Threads may share it.
+    """
+
+    def __init__(self, path: Path, channels: int, known: dict[Path, Identity], source: "_File | None" = None) -> None:
         self.path = path
         self._channels = channels
         self._width = 2 * channels
+        self._known = known
+        self._source = source
         self._descriptor: int | None = None
+        self._turn: AbstractContextManager[bool] = _new_lock()
 
     def size(self) -> int:
         """Whole samples that are in it."""
-        return self._stat().st_size // self._width
+        return self.status().st_size // self._width
 
     def changed(self) -> float:
         """The unix time of the last write."""
-        return self._stat().st_mtime
+        return self.status().st_mtime
 
     def read(self, first: int, limit: int) -> Samples:
         try:
@@ -57,14 +75,21 @@ class _File:
         return np.frombuffer(data[:whole], "<i2").reshape(-1, self._channels)
 
     def exists(self) -> bool:
-        return self._descriptor is not None or self.path.exists()
+        """Whether anything is there, whatever it is."""
+        return self._descriptor is not None or os.path.lexists(self.path)
+
+    def duplicate(self) -> int:
+        """A further descriptor of it."""
+        with self._turn:
+            return os.dup(self._opened())
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        with self._turn:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
 
-    def _stat(self) -> os.stat_result:
+    def status(self) -> os.stat_result:
         try:
             return os.fstat(self._open())
         except OSError as error:
@@ -74,8 +99,17 @@ class _File:
         return SpoolError(f"spool {self.path}: {error.strerror}")
 
     def _open(self) -> int:
+        if self._descriptor is not None:
+            return self._descriptor
+        with self._turn:
+            return self._opened()
+
+    def _opened(self) -> int:
         if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            if self._source is not None:
+                self._descriptor = self._source.duplicate()
+            else:
+                self._descriptor, self._known[self.path] = open_spool(self.path, self._known.get(self.path))
         return self._descriptor
 
 
@@ -85,6 +119,9 @@ class Spool:
     An open gap ends where the segment that is written grows again; its length is the time since it began, ``pace``
     samples a second of ``clock``, unix time. Until then it has that length where it ``passes``, as a hold does, and
     none where it is not known whether anything will follow.
+
+    Each file is opened once; ``known`` has what the files under these paths are, and takes note of it. A file that
+    has more than a call can have brought since unix time ``began`` is refused, if that is given.
     """
 
     def __init__(
@@ -94,18 +131,49 @@ class Spool:
         timeline: Timeline | None = None,
         *,
         pace: float = 0.0,
+        began: float | None = None,
+        known: dict[Path, Identity] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path = path
         self.channels = channels
         self.timeline = timeline or Timeline([Segment(channels=channels)])
         self.pace = pace
+        self.began = began
+        self.ahead = AHEAD
         self.position = 0
+        self._known = {} if known is None else known
+        self._source: Spool | None = None
+        self._turn: AbstractContextManager[bool] = _new_lock()
+        self._seen: dict[int, tuple[float, int]] = {}
+        """By segment: the unix time of the last look at its size, and that."""
         self._clock = clock
         self._broken = False
         self._passes = True
         self._least = 0
         self._segments: list[list[_File]] = []
+
+    def shared(self) -> "Spool":
+        """Return the same recording at its beginning, for a thread of its own: the same timeline, the same open files.
+
+        It is to be closed by itself.
+        """
+        other = Spool(
+            self.path,
+            self.channels,
+            self.timeline,
+            pace=self.pace,
+            began=self.began,
+            known=self._known,
+            clock=self._clock,
+        )
+        other._source = self
+        return other
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything is there under the name of its first file."""
+        return self._files(0)[0].exists()
 
     @property
     def paths(self) -> list[Path]:
@@ -162,6 +230,7 @@ class Spool:
         """Say what the first tap will write, before it does."""
         self.close()
         self._segments.clear()
+        self._seen.clear()
         self.timeline.segments[:] = [segment]
 
     def open_gap(self, not_before: float = 0.0, *, passes: bool) -> None:
@@ -220,6 +289,9 @@ class Spool:
         """
         if self.timeline.plain:
             block = self.block(self.position, limit)
+            if len(block) == limit:
+                # There may be more, and more than a call brings.
+                self.written()
             self.position += len(block)
             return block
         upto = min(self.position + limit, self.size())
@@ -249,19 +321,41 @@ class Spool:
         return np.repeat(mono[0], 2, axis=1) if len(mono) < self.channels else np.hstack(mono[: self.channels])
 
     def _files(self, number: int) -> list[_File]:
-        while len(self._segments) <= number:
-            new = len(self._segments)
-            segment = self.timeline.segments[new]
-            paths = segment_paths(self.path, new, segment)
-            self._segments.append([_File(path, segment.channels) for path in paths])
+        if len(self._segments) <= number:
+            with self._turn:
+                while len(self._segments) <= number:
+                    self._segments.append(self._new_files(len(self._segments)))
         return self._segments[number]
+
+    def _new_files(self, number: int) -> list[_File]:
+        segment = self.timeline.segments[number]
+        paths = segment_paths(self.path, number, segment)
+        sources = self._source._files(number) if self._source is not None else [None] * len(paths)
+        return [_File(path, segment.channels, self._known, source) for path, source in zip(paths, sources, strict=True)]
 
     def _written(self, number: int, *, perhaps: bool = False) -> int:
         """Samples that all files of a segment have; none where ``perhaps`` one is not there yet."""
         files = self._files(number)
         if perhaps and not all(file.exists() for file in files):
             return 0
-        return files[0].size() if len(files) == 1 else min(file.size() for file in files)
+        size = files[0].size() if len(files) == 1 else min(file.size() for file in files)
+        if self.began is not None and self.pace:
+            self._check_growth(number, size, self.began)
+        return size
+
+    def _check_growth(self, number: int, size: int, began: float) -> None:
+        """Raise SpoolUnfit for more samples than a call can have brought: to hear them would hold up all others."""
+        at, before = self._seen.get(number, (began, 0))
+        now, changed = self._clock(), self._changed(number)
+        # A clock that has not been set yet, as on a machine that just booted, says nothing of an earlier run.
+        now = min(now, changed) if now >= began else changed
+        most = max(0.0, now - at) * FASTEST + self.ahead
+        if size - before > most * self.pace:
+            grown = (size - before) / self.pace
+            raise SpoolUnfit(
+                f"spool {self.path}: has grown by {grown:.0f} s of audio within {max(0.0, now - at):.0f} s"
+            )
+        self._seen[number] = now, size
 
     def _changed(self, number: int) -> float:
         """The unix time of the last write to a segment, 0 where there was none."""

@@ -13,6 +13,9 @@ _DOMAIN = b"esl-record download v1"
 _LATEST = 99_999_999_999
 _EXPIRES = re.compile(r"[0-9]{1,11}")
 
+SKEW = 60.0
+"""Seconds a clock may have been set back since a link was made."""
+
 
 class Links:
     """Makes and checks links. ``base_url`` is how others reach this service, ``lifetime`` in seconds."""
@@ -33,10 +36,14 @@ class Links:
         return f"{self.base_url.rstrip('/')}/api/v1/recordings/{quote(recording_id, safe='')}/download?{query}"
 
     def valid(self, recording_id: str, expires: str, signature: str) -> bool:
-        """Whether ``download`` made this link with the same key, and it has not expired."""
+        """Whether ``download`` made this link with the same key, and it has not expired.
+
+        None is good for longer than ``lifetime`` from now, whatever it says.
+        """
         wanted = self._signature(recording_id, expires, signature.rpartition(".")[2])
         good = hmac.compare_digest(_bytes(wanted), _bytes(signature))
-        return good and _EXPIRES.fullmatch(expires) is not None and self._clock() < int(expires)
+        left = int(expires) - self._clock() if _EXPIRES.fullmatch(expires) else 0.0
+        return good and 0 < left <= self._lifetime + SKEW
 
     def _signature(self, recording_id: str, expires: str, suffix: str) -> str:
         fields = (_DOMAIN, _bytes(recording_id), _bytes(expires), _bytes(suffix))

@@ -10,7 +10,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from gevent.threadpool import ThreadPool
 
-from esl_record.audio.timeline import Timeline
+from esl_record.audio.spool import Spool
 from esl_record.hub import off_hub
 from esl_record.recording.draft import Draft
 from esl_record.recording.recording import Recording
@@ -26,15 +26,16 @@ STEP = 10.0
 
 
 class Encoding:
-    """The file of one recording. ``certain`` gives how many samples will be in it, however the recording ends.
+    """The file of one recording. ``certain`` gives how many samples will be in it, however the recording ends;
+    ``spool`` is the recording's own where that is open.
 
     Where the encoding behind the call fails, it is done at the end: the spool has it all.
     """
 
     def __init__(
-        self, storage: Storage, recording: Recording, certain: Callable[[], int], timeline: Timeline | None = None
+        self, storage: Storage, recording: Recording, certain: Callable[[], int], spool: Spool | None = None
     ) -> None:
-        self._timeline = timeline
+        self._spool = spool
         self._storage = storage
         self._recording = recording
         self._certain = certain
@@ -61,7 +62,7 @@ class Encoding:
             draft = self._finished(samples)
             if draft is not None:
                 return off_hub(lambda: self._storage.conclude(recording, draft.position))
-            return off_hub(lambda: self._storage.complete(recording, samples))
+            return off_hub(lambda: self._storage.complete(recording, samples, self._spool))
 
     def close(self) -> None:
         """Leaves nothing behind but what is complete."""
@@ -72,7 +73,7 @@ class Encoding:
 
     def _write(self, upto: int) -> None:
         if self._draft is None:
-            self._draft = self._storage.begin(self._recording, timeline=self._timeline)
+            self._draft = self._storage.begin(self._recording, spool=self._spool)
         self._draft.write(upto)
 
     def _finished(self, samples: int) -> Draft | None:
@@ -103,9 +104,9 @@ class Encodings:
         size = max(1, (os.cpu_count() or 1) - 1)
         self._threads, self._turns = ThreadPool(size), Pool(size)
 
-    def begin(self, recording: Recording, certain: Callable[[], int], timeline: Timeline | None = None) -> Encoding:
+    def begin(self, recording: Recording, certain: Callable[[], int], spool: Spool | None = None) -> Encoding:
         """Takes on a recording whose tap runs; ``end`` it."""
-        encoding = Encoding(self._storage, recording, certain, timeline)
+        encoding = Encoding(self._storage, recording, certain, spool)
         self._live[encoding] = None
         return encoding
 

@@ -54,6 +54,9 @@ HELD_AFTER = 0.1
 CLOSE_WAIT = 0.5
 """Seconds a hung-up call's spool gets to be closed by the switch."""
 
+AHEAD = 30.0
+"""Seconds of audio a spool may be ahead of what a tap can have written: all that may come to be heard at once."""
+
 _REHEARD = 10
 """Seconds of a spool an earlier run has left that are heard at a stretch."""
 
@@ -290,9 +293,11 @@ class Recorder:
         self._speech = Speech(rate)
         self._recording = self._recording.model_copy(update={"sample_rate": rate, "start_time": self._clock()})
         self._set_pace(rate)
+        self._spool.ahead = AHEAD
 
     def _set_pace(self, rate: int) -> None:
         self._spool.pace = rate * (self._session.pace or 1.0)
+        self._spool.began = self._recording.start_time if self._session.pace else None
         self._growth = Growth(rate * self._session.pace)
 
     def _start_tap(self) -> str:
@@ -319,7 +324,7 @@ class Recorder:
     def _join(self) -> Track:
         rate, legs = self._recording.sample_rate, legs_of(self.params)
         self.track = self._engine.join(self._spool, rate, legs, self.params.input_sensitivity, self._wake.set)
-        self._encoding = self._encodings.begin(self._recording, self._certain, self._spool.timeline)
+        self._encoding = self._encodings.begin(self._recording, self._certain, self._spool)
         return self.track
 
     def _start_again(self, left: Recording) -> None:
@@ -334,6 +339,7 @@ class Recorder:
         self._set_pace(rate)
         self._spool.size()
         self._growth.restart(self._spool.written(), time.monotonic())
+        self._spool.ahead = AHEAD
         self._machine, self._speech = m.Machine(self.params.limits(rate)), Speech(rate)
         track = self._join()
         # A tick would hear beyond a pause that is still to come.
@@ -610,7 +616,11 @@ class Recorder:
         now, size = time.monotonic(), self._size()
         growth, paused = self._growth, self._machine.state is m.State.PAUSED
         before, since = growth.written, growth.since
-        grown = growth.look(self._spool.written(), now)
+        try:
+            grown = growth.look(self._spool.written(), now)
+        except SpoolError as error:
+            self._feed(m.TapFailed(size, str(error)))
+            return
         silent = now - since >= self._patience
         if not self._session.connected and (silent or paused):
             # A tap outlives its event socket, so the loss alone ends nothing. That the tap has fallen silent does, or

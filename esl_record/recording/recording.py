@@ -10,6 +10,9 @@ from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.recording.machine import EndReason, PauseBehavior, PauseCause, State
 from esl_record.recording.params import Direction, Format, RecordParams
 
+_NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+"""Of an id and a file: whatever a file says, they lead nowhere but into the folder they belong in."""
+
 
 class Party(BaseModel):
     """Whose call it is, as the switch told when the call came in."""
@@ -61,7 +64,7 @@ class Recording(BaseModel):
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
-    recording_id: str
+    recording_id: str = Field(pattern=_NAME)
     control_id: str
     call_id: str
     caller_number: str = ""
@@ -82,7 +85,7 @@ class Recording(BaseModel):
     duration: float = 0.0
     size: int = 0
     sha256: str = ""
-    file: str = ""
+    file: str = Field("", pattern=f"^$|{_NAME}")
     """The audio's file name, beside this file; empty where there is none."""
     start_time: float
     end_time: float | None = None

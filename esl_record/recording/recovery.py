@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from esl_record.errors import DatabaseError, EslRecordError, SpoolError
+from esl_record.audio.spool import Spool
+from esl_record.errors import DatabaseError, EslRecordError, SpoolError, SpoolUnfit
 from esl_record.hub import off_hub
 from esl_record.recording.machine import EndReason, PauseBehavior, State
 from esl_record.recording.params import ParameterError
@@ -83,21 +84,21 @@ class Recovery:
         self._statvfs = statvfs
         self._at_work: Path | None = None
         self._left: dict[Path, _Left] = {}
-        """By the JSON file beside the spool."""
+        """By the JSON file that was announced."""
 
     @property
     def left(self) -> list[Path]:
-        """The JSON files beside the spools that are still to be completed."""
+        """The JSON files of the spools that are still to be completed."""
         return list(self._left)
 
     def find(self) -> None:
         """Takes on what an earlier run left; to be called before the first call of this one."""
         # No tap is started before it is announced: what was not announced to the end has never begun.
-        for part in self._storage.spool_dir.glob(UNANNOUNCED):
+        for part in self._storage.pending.glob(UNANNOUNCED):
             with suppress(OSError):
                 part.unlink()
-        for path in sorted(self._storage.spool_dir.glob("*.json")):
-            self._left.setdefault(path, _Left(call_id=_call_of(path)))
+        for path in sorted(self._storage.pending.absolute().glob("*.json")):
+            self._left.setdefault(path, _Left(call_id=self._call_of(path)))
 
     def add(self, recording: Recording, untold: Sequence[Told] = ()) -> None:
         """Takes on a recording of this run that could not be put in place, or not told of: ``untold`` is what."""
@@ -144,16 +145,21 @@ class Recovery:
                 log.error("%s: %s", path, error)
         return sorted(found.values(), key=lambda one: one.start_time)
 
+    def _call_of(self, path: Path) -> str:
+        try:
+            return self._storage.announced(path).call_id
+        except (OSError, ValueError):
+            return ""
+
     def _alive(self, path: Path) -> Recording | None:
         """The recording announced at ``path``, if it can be gone on with."""
         try:
-            recording = Recording.model_validate_json(path.read_bytes())
+            recording = self._storage.announced(path)
             filed = self._storage.document_path(recording).exists()
         except (OSError, ValueError, OverflowError):
             return None
-        is_its = recording.recording_id == path.stem and recording.sample_rate > 0
-        spooled = self._storage.spool_path(path.stem).exists()
-        return recording if is_its and spooled and not filed else None
+        spooled = self._storage.spool(recording).exists
+        return recording if recording.sample_rate > 0 and spooled and not filed else None
 
     def run(self) -> Iterator[Recording]:
         """Completes each recording whose spool no longer grows, and forgets it.
@@ -191,76 +197,94 @@ class Recovery:
             self._tell_left(left)
             self._left.pop(path, None)
             return None
-        recording = Recording.model_validate_json(path.read_bytes())
+        recording = self._storage.announced(path)
         document = self._storage.document_path(recording)
         if recording.sample_rate <= 0:
             raise ValueError("it has no sample rate")
-        if self._grows(recording, min(self._quiet, CLOSING) if left.ended else self._quiet):
-            return None
-        # Its beginning may be the first of what was not told.
-        self._tell_left(left)
-        self._begun(_as_begun(recording))
-        completed = self._completed(recording, document, left)
-        if not self._holds_all(completed, recording):
-            return None
-        self._tell(completed.model_copy(update={"parameters": recording.parameters}), None)
-        if not self._holds_all(completed, recording):
-            return None
-        self._storage.drop_spool(recording)
+        with self._storage.spool(recording) as spool:
+            if self._grows(spool, min(self._quiet, CLOSING) if left.ended else self._quiet):
+                return None
+            # Its beginning may be the first of what was not told.
+            self._tell_left(left)
+            self._begun(_as_begun(recording))
+            try:
+                completed = self._completed(recording, spool, document, left)
+            except SpoolUnfit as error:
+                completed = self._lost(recording, str(error))
+            if not self._holds_all(completed, spool):
+                return None
+            self._tell(completed.model_copy(update={"parameters": recording.parameters}), None)
+            if not self._holds_all(completed, spool):
+                return None
+        self._clear(completed, recording)
         self._left.pop(path, None)
-        log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
         return completed
+
+    def _clear(self, completed: Recording, announced: Recording) -> None:
+        off_hub(lambda: self._storage.sweep(announced))
+        if completed.state is State.ERROR and not completed.file:
+            # Whatever is there was not read: the next start puts it into the quarantine.
+            self._storage.forget(announced)
+            log.error("recording %s has no audio: %s", completed.recording_id, completed.error)
+        else:
+            self._storage.drop_spool(announced)
+            log.info("recording %s recovered: %.2f s", completed.recording_id, completed.duration)
 
     def _tell_left(self, left: _Left) -> None:
         while left.untold:
             self._tell(*left.untold[0])
             left.untold.pop(0)
 
-    def _grows(self, recording: Recording, quiet: float) -> bool:
-        with self._storage.spool(recording) as spool:
+    def _grows(self, spool: Spool, quiet: float) -> bool:
+        try:
             # A time in the future is of a clock that has been set back since.
             return 0 <= self._clock() - spool.changed() < quiet
+        except SpoolUnfit:
+            return False
 
-    def _holds_all(self, completed: Recording, announced: Recording) -> bool:
+    def _holds_all(self, completed: Recording, spool: Spool) -> bool:
         """Whether nothing was written to the spool since it was copied: the call of a killed service may have woken."""
-        path = self._storage.spool_path(announced.recording_id)
-        if completed.end_reason is not EndReason.RECOVERED or not path.exists():
+        if completed.end_reason is not EndReason.RECOVERED or not spool.exists:
             return True
-        with self._storage.spool(announced) as spool:
+        try:
             return spool.settled() <= round(completed.duration * completed.sample_rate)
+        except SpoolUnfit:
+            return True
+
+    def _lost(self, recording: Recording, why: str) -> Recording:
+        """The recording in error, filed without audio."""
+        lost = {"state": State.ERROR, "end_reason": EndReason.ERROR, "error": why}
+        failed = recording.model_copy(update={**lost, "end_time": recording.start_time})
+        off_hub(lambda: self._file_lost(failed))
+        return failed
 
     def _file_lost(self, failed: Recording) -> None:
         self._storage.discard(failed)
         self._storage.file(failed)
 
-    def _completed(self, recording: Recording, document: Path, left: _Left) -> Recording:
+    def _completed(self, recording: Recording, spool: Spool, document: Path, left: _Left) -> Recording:
         if document.exists():
             # Stopped between the last steps: the recording is whole, but perhaps not yet told of.
             filed = Recording.model_validate_json(document.read_bytes())
-            if self._holds_all(filed, recording):
+            if self._holds_all(filed, spool):
                 return filed
-        path = self._storage.spool_path(recording.recording_id)
-        if not path.exists():
-            lost = {"state": State.ERROR, "end_reason": EndReason.ERROR, "error": "the switch wrote no audio"}
-            failed = recording.model_copy(update={**lost, "end_time": recording.start_time})
-            off_hub(lambda: self._file_lost(failed))
-            return failed
-        with self._storage.spool(recording) as spool:
-            samples, changed = spool.settled(), spool.changed()
-            # A gap that ended after the service did has its length from now on.
-            noted = recording.noted(spool.timeline)
+        if not spool.exists:
+            return self._lost(recording, "the switch wrote no audio")
+        samples, changed = spool.settled(), spool.changed()
+        # A gap that ended after the service did has its length from now on.
+        noted = recording.noted(spool.timeline)
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": changed}
         done = recording.model_copy(update={**noted, **ended})
         off_hub(lambda: self._check_room(done, samples))
         if left.speech[0] != samples:
-            left.speech = samples, self._speech_in(recording.model_copy(update=noted), samples)
+            left.speech = samples, self._speech_in(recording.model_copy(update=noted), spool, samples)
         done = done.model_copy(update={"speech": left.speech[1]})
-        return off_hub(lambda: self._storage.complete(done, samples))
+        return off_hub(lambda: self._storage.complete(done, samples, spool))
 
-    def _speech_in(self, recording: Recording, samples: int) -> list[tuple[float, float]]:
+    def _speech_in(self, recording: Recording, spool: Spool, samples: int) -> list[tuple[float, float]]:
         try:
-            with self._storage.spool(recording) as spool:
-                return speech_in(spool, recording, samples)
+            with spool.shared() as heard:
+                return speech_in(heard, recording, samples)
         except (ParameterError, ValueError) as error:
             log.warning("recording %s: its speech is not noted: %s", recording.recording_id, error)
             return []
@@ -280,13 +304,6 @@ class Recovery:
         spool, found = self._storage.spool_dir, self._statvfs(self._storage.spool_dir)
         elsewhere = spool.stat().st_dev != self._storage.recordings.stat().st_dev
         return elsewhere and (not found.f_blocks or free(found) >= size + RESERVE)
-
-
-def _call_of(path: Path) -> str:
-    try:
-        return Recording.model_validate_json(path.read_bytes()).call_id
-    except (OSError, ValueError):
-        return ""
 
 
 def _as_begun(recording: Recording) -> Recording:

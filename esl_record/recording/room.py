@@ -9,6 +9,7 @@ from pathlib import Path
 import gevent
 from gevent.event import Event as Flag
 
+from esl_record.audio.part import open_unnamed
 from esl_record.hub import off_hub
 
 log = logging.getLogger(__name__)
@@ -32,9 +33,6 @@ LATE = 10.0
 FILES = 1000
 """Files that must have room: a recording takes five."""
 
-PROBE = ".room"
-"""The file that is written: there is one of them at most, whenever the service is killed."""
-
 StatVfs = Callable[[Path], os.statvfs_result]
 
 
@@ -50,13 +48,9 @@ def shortage(folder: Path, found: os.statvfs_result, floor: int, times: float = 
 
 
 def write_probe(folder: Path) -> None:
-    """Writes a file in ``folder``, of which nothing stays. Raises OSError."""
-    path = folder / PROBE
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    """Write a file in ``folder`` that has no name of which anybody could make use. Raises OSError."""
+    descriptor = open_unnamed(folder)
     try:
-        # Before anything else, so that nothing stays behind however that ends.
-        path.unlink()
         # What is all zeros some file systems do not write.
         os.write(descriptor, os.urandom(4096))
         os.fsync(descriptor)

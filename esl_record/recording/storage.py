@@ -1,14 +1,16 @@
 """Where recordings lie, and how one gets there: complete, renamed into place, its JSON beside it.
 
 ``<data-dir>/recordings/YYYY/MM/DD/HHMMSS-<recording_id>.wav`` (``.mp3``, ``.mp4``; encrypted with ``.age`` behind it)
-and ``.json``, in UTC; while it runs
-``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and ``.json``, what is to become of it.
+and ``.json``, in UTC; while it runs ``<data-dir>/spool/<recording_id>.raw``, which the switch writes, and
+``<data-dir>/pending/<recording_id>.json``, what is to become of it, in a folder that only this service's user enters.
 """
 
 import errno
 import logging
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -19,10 +21,10 @@ from pydantic import ValidationError
 
 from esl_record.audio.encoder import Encoder
 from esl_record.audio.facts import SPEECH, Quality, Tags
-from esl_record.audio.part import Part, make_below, partial_path, sync_directory
+from esl_record.audio.part import NEW, Part, make_below, partial_path, partials, sync_directory, temporary_path
 from esl_record.audio.spool import Spool
-from esl_record.audio.timeline import Timeline
-from esl_record.errors import ConfigError
+from esl_record.audio.spoolfile import Identity, identify
+from esl_record.errors import ConfigError, SpoolError, SpoolUnfit
 from esl_record.recording.draft import Draft
 from esl_record.recording.params import Format
 from esl_record.recording.recording import Recording
@@ -30,9 +32,16 @@ from esl_record.recording.vault import SUFFIX, Vault
 
 log = logging.getLogger(__name__)
 
-UNANNOUNCED = ".*.json.part"
-"""In the spool directory: what ``announce`` has not written to the end."""
+PENDING = "pending"
+"""In the data directory: what is to become of the spools."""
 
+UNANNOUNCED = ".*.part"
+"""In there: what ``announce`` has not written to the end."""
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z", re.ASCII)
+
+_LONGEST = 1 << 22
+"""Bytes of a JSON file that are read."""
 
 MARKER = "encrypted"
 """In the data directory, once there was a key."""
@@ -51,24 +60,27 @@ class Storage:
         vault: Vault | None = None,
     ) -> None:
         self.recordings = data_dir / "recordings"
+        self.pending = data_dir / PENDING
         self.spool_dir = spool_dir or data_dir / "spool"
+        self._known: dict[Path, Identity] = {}
+        """What the files of the spool are that were opened, until they are removed."""
         self._marker = data_dir / MARKER
         self.vault = vault or Vault()
         self._quality = quality
 
     def prepare(self) -> None:
-        """Makes the directories, for nobody but this user and its group. Raises OSError."""
+        """Make the directories, each with the mode it must have. Raises OSError."""
         self.prepare_recordings()
+        _make(self.pending, 0o700)
         self.prepare_spool()
 
     def prepare_recordings(self) -> None:
-        self.recordings.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _make(self.recordings.parent, 0o750)
+        _make(self.recordings, 0o750)
 
     def prepare_spool(self) -> None:
-        if not self.spool_dir.exists():
-            self.spool_dir.mkdir(parents=True)
-            # The switch writes here as a user of the same group; what it makes must be that group's to be read.
-            self.spool_dir.chmod(0o2770)
+        # The switch writes here as a user of the same group; what it makes must be that group's to be read.
+        _make(self.spool_dir, 0o2770)
 
     def keep_to_key(self) -> None:
         """Notes that there is a key. Raises ConfigError where one was noted and there is none, OSError."""
@@ -106,20 +118,35 @@ class Storage:
         return plain, plain.with_name(plain.name + SUFFIX)
 
     def announced_path(self, recording: Recording) -> Path:
-        """The JSON file beside the spool, there until the recording is complete and told of."""
-        return self.spool_path(recording.recording_id).with_suffix(".json")
+        """The JSON file of a spool, there until the recording is complete and reported."""
+        return (self.pending / f"{recording.recording_id}.json").absolute()
 
     def announce(self, recording: Recording) -> None:
-        """Puts beside the spool what a later start must know to complete the recording without its call."""
+        """Write down what a later start must know to complete the recording without its call. Raises OSError."""
         # An address in it may hold a password.
         write_whole(self.announced_path(recording), recording.model_dump_json(indent=2), mode=0o600)
 
-    def begin(self, recording: Recording, samples: int = 0, timeline: Timeline | None = None) -> Draft:
-        """Begins the audio file, in which there will be ``samples`` at most, as far as is known. Raises OSError."""
-        return self._begun(recording, samples, self.vault.part(self.spool_dir), timeline)
+    def announced(self, path: Path) -> Recording:
+        """Return the recording that was announced at ``path``.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not what ``announce`` wrote: by its content, its name or its owner.
+        """
+        recording = Recording.model_validate_json(_read_own(path))
+        if not _ID.match(path.stem) or recording.recording_id != path.stem:
+            raise ValueError(f"{path.name} is no file of recording {recording.recording_id}")
+        return recording
+
+    def begin(self, recording: Recording, samples: int = 0, spool: Spool | None = None) -> Draft:
+        """Begin the audio file, in which there will be ``samples`` at most, as far as is known; see ``complete``.
+
+        Raises OSError.
+        """
+        return self._begun(recording, samples, self.vault.part(self.spool_dir), spool)
 
     def _begun(
-        self, recording: Recording, samples: int, part: Callable[[Path], Part], timeline: Timeline | None = None
+        self, recording: Recording, samples: int, part: Callable[[Path], Part], spool: Spool | None = None
     ) -> Draft:
         self._make_day(recording)
         encoder = Encoder(
@@ -131,24 +158,33 @@ class Storage:
             quality=self._quality,
             part=part,
         )
-        return Draft(self.spool(recording, timeline), encoder)
+        return Draft(self.spool(recording) if spool is None else spool.shared(), encoder)
 
-    def spool(self, recording: Recording, timeline: Timeline | None = None) -> Spool:
-        """Return what the switch writes of a recording, as its ``timeline`` has it, or what was noted of that."""
-        path = self.spool_path(recording.recording_id)
-        return Spool(path, recording.channels, timeline or recording.timeline(), pace=recording.sample_rate)
+    def spool(self, recording: Recording) -> Spool:
+        """Return what the switch writes of a recording, as far as its timeline has been noted."""
+        return Spool(
+            self.spool_path(recording.recording_id),
+            recording.channels,
+            recording.timeline(),
+            pace=recording.sample_rate,
+            began=recording.start_time,
+            known=self._known,
+        )
 
-    def complete(self, recording: Recording, samples: int) -> Recording:
-        """Makes the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does. Raises
-        OSError or SpoolError. The spool stays, for the caller to drop once the recording is known of."""
+    def complete(self, recording: Recording, samples: int, spool: Spool | None = None) -> Recording:
+        """Make the audio file from the first ``samples`` of the spool, then the JSON, as ``conclude`` does.
+
+        ``spool`` is the recording's where that is open; nothing of it is opened by its name then. It stays, for the
+        caller to drop once the recording is known of. Raises OSError or SpoolError.
+        """
         try:
-            draft = self.begin(recording, samples)
+            draft = self.begin(recording, samples, spool)
             draft.complete(samples)
         except OSError as error:
             if not (self.vault.encrypts and _is_full(error)):
                 raise
             log.info("recording %s: encoded beside the recordings: %s", recording.recording_id, error)
-            draft = self._begun(recording, samples, self.vault.part(self.recordings, reserve=0))
+            draft = self._begun(recording, samples, self.vault.part(self.recordings, reserve=0), spool)
             draft.complete(samples)
         return self.conclude(recording, draft.position)
 
@@ -174,6 +210,11 @@ class Storage:
         """Removes what an earlier run may have encoded of a recording whose audio is lost."""
         for path in self.encoded_paths(recording):
             partial_path(path).unlink(missing_ok=True)
+
+    def sweep(self, recording: Recording) -> None:
+        """Remove what an earlier run has half written of the JSON of a recording that is complete."""
+        for part in partials(self.document_path(recording)):
+            part.unlink(missing_ok=True)
 
     def _remove_encoded(self, recording: Recording, but: Path | None = None) -> None:
         for path in self.encoded_paths(recording):
@@ -222,15 +263,30 @@ class Storage:
             return 0, shutil.disk_usage(self.recordings).free
         for entry in os.scandir(self.spool_dir):
             with suppress(FileNotFoundError):
-                spooled += entry.stat().st_size
+                spooled += entry.stat(follow_symlinks=False).st_size
         return spooled, shutil.disk_usage(self.recordings).free
 
     def drop_spool(self, recording: Recording, paths: Iterable[Path] | None = None) -> None:
-        """Removes a spool whose audio is safe elsewhere, or that was never written; ``paths`` are its files if others
-        than ``recording`` says."""
+        """Remove a spool whose audio is safe elsewhere, or that was never written; ``paths`` are its files if others
+        than ``recording`` says. What has taken the place of one of them stays."""
         for path in self.spool(recording).all_paths if paths is None else paths:
-            path.unlink(missing_ok=True)
+            self._drop(path)
+        self.forget(recording)
+
+    def forget(self, recording: Recording) -> None:
+        """Remove what was announced, and leave the spool where it is."""
         self.announced_path(recording).unlink(missing_ok=True)
+
+    def _drop(self, path: Path) -> None:
+        expected = self._known.pop(path, None)
+        try:
+            identify(path, expected)
+        except SpoolUnfit as error:
+            log.warning("%s: it stays", error)
+        except SpoolError:
+            pass  # it was never written, or is gone
+        else:
+            path.unlink(missing_ok=True)
 
     def takes(self, recording: Recording, samples: int) -> int:
         """The bytes that so many ``samples`` may take as audio file and JSON; of mp3 and mp4 that is mostly less."""
@@ -241,11 +297,12 @@ class Storage:
 
 
 def write_whole(path: Path, text: str, *, mode: int = 0o640, synced: bool = True) -> None:
-    """Writes ``text`` to ``path``, in a folder that is there, so that at any instant the old file or the new is there
+    """Write ``text`` to ``path``, in a folder that is there, so that at any instant the old file or the new is there
     whole; without ``synced``, as long as the machine lives. Raises OSError."""
-    partial = path.with_name(f".{path.name}.part")
+    partial = temporary_path(path)
+    descriptor = os.open(partial, os.O_WRONLY | NEW, mode)
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), mode)
             file.write(text + "\n")
             if synced:
@@ -257,6 +314,27 @@ def write_whole(path: Path, text: str, *, mode: int = 0o640, synced: bool = True
         raise
     if synced:
         sync_directory(path.parent)
+
+
+def _make(folder: Path, mode: int) -> None:
+    """Make ``folder``, if it is not there, with ``mode`` whatever the umask."""
+    if not folder.is_dir():
+        folder.mkdir(mode=mode & 0o700, parents=True)
+        folder.chmod(mode)
+
+
+def _read_own(path: Path) -> bytes:
+    """Return what is in ``path``, if the owner of its folder has written it. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise ValueError("it is no regular file with one name")
+        if found.st_uid not in (0, os.geteuid(), path.parent.stat().st_uid):
+            raise ValueError(f"it is a file of user {found.st_uid}")
+        if found.st_size > _LONGEST:
+            raise ValueError(f"it has {found.st_size} bytes")
+        return file.read()
 
 
 def _is_full(error: BaseException | None) -> bool:

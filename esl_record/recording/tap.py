@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,7 +131,7 @@ class Tap:
     @property
     def started(self) -> bool:
         """Whether the segment that is written has been started."""
-        return all(path.exists() for path in self._spool.paths)
+        return all(map(os.path.lexists, self._spool.paths))
 
     def writes(self, path: str) -> bool:
         """Whether ``path`` is a file of the segment that is written."""

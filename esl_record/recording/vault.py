@@ -5,13 +5,12 @@ import errno
 import hashlib
 import os
 import stat
-import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
-from esl_record.audio.part import Part
+from esl_record.audio.part import Part, open_unnamed
 from esl_record.errors import ConfigError, EslRecordError
 from esl_record.recording.identity import HOW, told_by
 
@@ -25,9 +24,6 @@ RESERVE = 1 << 24
 """Bytes that what is still to be encrypted leaves free beside the spools: it can be done anew, and they cannot."""
 
 _BLOCK = 1 << 18
-
-_UNNAMED = getattr(os, "O_TMPFILE", 0)
-"""For a file that never has a name, where there is such a thing."""
 
 
 class Locked(EslRecordError, OSError):
@@ -139,22 +135,7 @@ class SealedPart(Part):
         self._close()
 
     def _opened(self) -> int:
-        try:
-            if _UNNAMED:
-                return os.open(self._folder, os.O_RDWR | _UNNAMED | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            # The latter is what kernels say that do not know of it.
-            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR):
-                raise
-        # Others may write there: what they have put under this name must not be written to.
-        passing = self._folder / f".{uuid.uuid4()}.part"
-        descriptor = os.open(passing, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            passing.unlink()
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return open_unnamed(self._folder)
 
 
 class Vault:

@@ -290,7 +290,7 @@ def test_a_hold_has_its_length_whoever_is_there(phone: Phone, linked: RunningSer
 
 
 def holds_noted(call: Orphan) -> bool:
-    announced = call.service.data / "spool" / f"{call.recording_id}.json"
+    announced = call.service.data / "pending" / f"{call.recording_id}.json"
     return bool(Recording.model_validate_json(announced.read_bytes()).holds)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.http.links import Links
+from esl_record.http.links import SKEW, Links
 
 ID = "00000001-0000-4000-8000-000000000000"
 OTHER = "00000002-0000-4000-8000-000000000000"
@@ -104,3 +104,16 @@ def test_a_right_signature_of_a_wrong_time_is_refused_without_an_error(expires: 
     links = Links("", b"key", 60.0)
     if not (expires.isascii() and expires.isdigit()):
         assert links.valid(ID, expires, links._signature(ID, expires, "wav")) is False
+
+
+def test_with_the_key_itself_no_link_is_good_for_longer_than_the_lifetime(links: Links, clock: Clock) -> None:
+    forged = made(Links("", b"key", 1e300, clock))
+    assert forged[0] == "99999999999"
+    assert not links.valid(ID, *forged)
+    assert not links.valid(ID, *made(Links("", b"key", 60.0 + SKEW + 2, clock)))
+
+
+def test_a_clock_that_was_set_back_a_little_spoils_no_link(links: Links, clock: Clock) -> None:
+    link = made(links)
+    clock.now -= SKEW
+    assert links.valid(ID, *link)

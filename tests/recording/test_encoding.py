@@ -155,7 +155,7 @@ def test_with_a_key_nothing_is_seen_of_it_until_it_is_complete_and_encrypted(gro
     live = growing(format, sealed=True)
     for samples in (RATE, 2 * RATE, SECONDS * RATE):
         live.grow(samples, hold=800)
-        assert (live.kept, len(list(live.storage.spool_dir.iterdir()))) == ([], 2)
+        assert (live.kept, len(list(live.storage.spool_dir.iterdir()))) == ([], 1)
     whole = one_shot(live.recording, SECONDS * RATE)
     done = live.finish(SECONDS * RATE)
     assert live.kept == [".json", f".{format}.age"]
@@ -487,7 +487,7 @@ def test_whatever_step_goes_wrong_the_recording_is_complete_in_the_end(
         assert live.kept == [".json", f".{format}.age" if sealed else f".{format}"], at
         filed = Recording.model_validate_json(live.storage.document_path(live.recording).read_bytes())
         assert (filed.duration, filed.sha256) == (1.0, hashlib.sha256(whole).hexdigest())
-        assert not list(live.storage.spool_dir.iterdir()), at
+        assert not [*live.storage.spool_dir.iterdir(), *live.storage.pending.iterdir()], at
         # Begun, and not even without a name yet.
         assert not any(path.stat().st_size for path in live.path.parents[1].glob("quarantine/*.part")), at
         if not struck:

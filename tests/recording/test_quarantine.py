@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from esl_record.audio.part import partial_path
+from esl_record.recording import quarantine as quarantine_module
 from esl_record.recording.params import RecordParams
 from esl_record.recording.quarantine import REASONS, Quarantine, clear, torn, unreadable
 from esl_record.recording.recording import Party, Recording
@@ -120,3 +121,16 @@ def test_a_torn_file_among_the_recordings(storage: Storage, quarantine: Quaranti
     assert clear(quarantine, lambda: unreadable(storage)) == 1
     assert [one.recording_id for _, one in storage.filed()] == [recording.recording_id]
     assert (quarantine.folder / broken.name).exists()
+
+
+def test_any_number_of_files_holds_up_no_start(
+    storage: Storage, quarantine: Quarantine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine_module, "MOST", 10)
+    for number in range(25):
+        (storage.spool_dir / f"{number}.raw").touch()
+    for left in (15, 5, 0):
+        clear(quarantine, lambda: torn(storage))
+        assert len(list(storage.spool_dir.iterdir())) == left
+    told = "there are more than 10 files that cannot be used: the others stay until the next start"
+    assert caplog.messages.count(told) == 2

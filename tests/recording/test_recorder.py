@@ -234,7 +234,7 @@ class Bench:
         self.session = left.session if left else FakeSession()
         """A call outlives the service that was recording it."""
         prepared(self.session)
-        announced = list(self.storage.spool_dir.glob("*.json")) if left else []
+        announced = list(self.storage.pending.glob("*.json")) if left else []
         self.told: list[tuple[Recording, PauseBehavior | None]] = []
         """What has been told, in order."""
         self.untellable: Exception | None = None
@@ -326,7 +326,9 @@ class Bench:
         return samples
 
     def spooled(self) -> list[str]:
-        return sorted(path.suffix for path in self.storage.spool_dir.iterdir())
+        return sorted(
+            path.suffix for folder in (self.storage.pending, self.storage.spool_dir) for path in folder.iterdir()
+        )
 
     def kept(self) -> list[Path]:
         return sorted(path for path in self.storage.recordings.rglob("*") if path.is_file())
@@ -803,7 +805,7 @@ def test_the_metadata_says_who_paused_when_and_who_resumed(bench: Make) -> None:
     for began_by, ended_by in ((PauseCause.API, PauseCause.DIGITS), (PauseCause.HANDLER, PauseCause.END)):
         running.hear(0.5)
         assert running.recorder.pause(PauseBehavior.SKIP, began_by).wait(LIMIT)
-        (announced,) = running.storage.spool_dir.glob("*.json")
+        (announced,) = running.storage.pending.glob("*.json")
         assert Recording.model_validate_json(announced.read_bytes()).pauses[-1].ended_by is None
         if ended_by is not PauseCause.END:
             assert running.recorder.resume(ended_by).wait(LIMIT)
@@ -1146,7 +1148,7 @@ def test_the_end_of_a_recording_that_cannot_be_put_in_place_is_not_told(bench: M
 
 def test_a_recording_that_was_never_announced_tells_of_its_error(bench: Make) -> None:
     running = bench()
-    for place in (running.storage.spool_dir, running.storage.recordings):
+    for place in (running.storage.pending, running.storage.recordings):
         place.rmdir()
         place.touch()
     recording = running.begin().result()
@@ -1352,15 +1354,15 @@ def test_a_spool_that_was_never_there_is_an_error(bench: Make) -> None:
     assert recording.file == ""
 
 
-def test_a_spool_that_vanishes_is_an_error_that_names_it(bench: Make) -> None:
-    running = bench().begin()
+def test_a_spool_whose_name_vanishes_is_recorded_to_its_end(bench: Make) -> None:
+    running = bench(**NO_LIMITS, terminators="#").begin()
     running.hear(said(0.1))
     running.session.path.unlink()
     running.press("#")
     recording = running.result()
-    assert how(recording) == (State.ERROR, EndReason.ERROR)
-    assert f"spool {running.session.path}: No such file" in recording.error
-    assert recording.file == ""
+    assert how(recording) == (State.FINISHED, EndReason.TERMINATOR)
+    assert len(running.samples()) == 800
+    assert running.spooled() == []
 
 
 @pytest.mark.parametrize(("left", "files"), [(400, 2), (0, 1)])
@@ -1692,7 +1694,7 @@ def test_what_is_announced_lies_where_the_recording_will(bench: Make) -> None:
     times = iter(range(1_700_000_000, 1_800_000_000))
     running.recorder._clock = lambda: float(next(times))
     running.begin()
-    (announced,) = running.storage.spool_dir.glob("*.json")
+    (announced,) = running.storage.pending.glob("*.json")
     promised = Recording.model_validate_json(announced.read_bytes())
     running.hear(0.2)
     assert running.storage.document_path(promised) == running.storage.document_path(running.result())
@@ -1770,9 +1772,9 @@ def test_what_cannot_be_gone_on_with_stays_to_be_completed(bench: Make) -> None:
     first = bench().begin()
     first.hear(said(1.0))
     first.die()
-    announced = next(first.storage.spool_dir.glob("*.json"))
+    announced = next(first.storage.pending.glob("*.json"))
     second = bench(left=first)
-    announced.with_suffix(".raw").unlink()
+    first.storage.spool_path(announced.stem).unlink()
     second._greenlet = gevent.spawn(second.recorder.record)
     second.raised(SpoolError)
     assert announced.exists()
@@ -1939,7 +1941,7 @@ def test_a_hold_that_ends_between_two_runs_has_the_length_of_its_silence(bench: 
     ask_after(0.03)
     first.recorder._wake.set()
     first.session.tell("CHANNEL_HOLD")
-    announced = next(first.storage.spool_dir.glob("*.json"))
+    announced = next(first.storage.pending.glob("*.json"))
     wait_for(lambda: Recording.model_validate_json(announced.read_bytes()).holds)
     first.die()
     ask_after(LIMIT)

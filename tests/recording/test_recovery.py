@@ -139,7 +139,8 @@ def test_nothing_left_is_nothing_done(storage: Storage) -> None:
 def test_what_was_not_announced_to_the_end_has_never_begun(storage: Storage, tmp_path: Path) -> None:
     """A tap is started only then."""
     storage.prepare()
-    (storage.spool_dir / ".x.json.part").write_text("{")
+    for name in (".x.json.part", ".x.json.0123456789abcdef.part"):
+        (storage.pending / name).write_text("{")
     assert recovered(storage) == ([], [])
     assert files(tmp_path) == {}
 
@@ -219,14 +220,18 @@ def test_a_recording_that_was_whole_keeps_how_it_ended(storage: Storage) -> None
 # ---- what cannot be completed
 
 
+def spools(storage: Storage) -> dict[str, bytes]:
+    return files(storage.spool_dir) | files(storage.pending)
+
+
 def stays(storage: Storage, broken: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """``content`` in place of one of two JSON files beside spools: it stays, is told of, and the other is done."""
+    """``content`` in place of one of two announced JSON files: it stays, is told of, and the other is done."""
     broken.write_bytes(content)
-    before = {name: data for name, data in files(storage.spool_dir).items() if name.startswith(broken.stem)}
+    before = {name: data for name, data in spools(storage).items() if broken.stem in name}
     with caplog.at_level(logging.ERROR):
         done, left = recovered(storage)
     assert [recording.control_id for recording in done] == ["control-2"]
-    assert files(storage.spool_dir) == before
+    assert spools(storage) == before
     assert left == []
     (record,) = caplog.records
     assert str(broken) in record.getMessage()
@@ -254,7 +259,7 @@ def test_a_broken_json_stays_with_its_spool_and_holds_up_no_other(
 ) -> None:
     left_behind(storage, begun(number=1), noise(160, 1))
     left_behind(storage, begun(number=2), noise(160, 1))
-    broken = storage.spool_path(begun(number=1).recording_id).with_suffix(".json")
+    broken = storage.announced_path(begun(number=1))
     content = spoilt(broken.read_bytes())
     assert content != broken.read_bytes()
     stays(storage, broken, content, caplog)
@@ -269,9 +274,13 @@ def test_a_directory_in_place_of_a_spool_stays_and_holds_up_no_other(
     os.utime(path, (WRITTEN, WRITTEN))
     left_behind(storage, begun(number=2), noise(160, 1))
     with caplog.at_level(logging.ERROR):
-        done, _ = recovered(storage)
-    assert [recording.control_id for recording in done] == ["control-2"]
-    assert path.is_dir()
+        done, left = recovered(storage)
+    assert [(recording.control_id, recording.state) for recording in done] == [
+        ("control-1", State.ERROR),
+        ("control-2", State.FINISHED),
+    ]
+    assert done[0].error == f"spool {path}: is a directory, no regular file"
+    assert (path.is_dir(), left) == (True, [])
     assert str(path) in caplog.text
 
 
@@ -540,7 +549,7 @@ def test_an_address_that_is_no_text_holds_up_no_other(storage: Storage, caplog: 
     recovery.find()
     assert [one.control_id for one in recovery.run()] == ["control-2"]
     assert "a number" in caplog.text
-    assert len(files(storage.spool_dir)) == 2
+    assert len(spools(storage)) == 2
 
 
 # ---- calls that come back

@@ -12,8 +12,8 @@ from gevent.monkey import get_original
 from hypothesis import given
 from hypothesis import strategies as st
 
+from esl_record.audio import part
 from esl_record.recording import room
-from esl_record.recording.quarantine import torn
 from esl_record.recording.room import AGAIN, FILES, LEAST, TRIED, Room, shortage, write_probe
 from esl_record.recording.storage import Storage
 
@@ -337,16 +337,6 @@ def test_of_a_file_that_was_written_nothing_stays(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_what_a_kill_leaves_of_it_is_no_recording_and_goes_the_next_time(tmp_path: Path) -> None:
-    storage = Storage(tmp_path)
-    storage.prepare()
-    for folder in (storage.spool_dir, storage.recordings):
-        (folder / room.PROBE).write_bytes(b"half")
-    assert list(torn(storage)) == []
-    Room((storage.spool_dir, storage.recordings), 0).look()
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
 @pytest.mark.parametrize("make", [lambda folder: None, Path.touch], ids=["missing", "a file"])
 def test_what_is_no_folder_cannot_be_written(tmp_path: Path, make: object) -> None:
     assert callable(make)
@@ -356,11 +346,25 @@ def test_what_is_no_folder_cannot_be_written(tmp_path: Path, make: object) -> No
     assert watched.fault(tmp_path / "spool").startswith(f"{tmp_path}/spool cannot be written: N")
 
 
-def test_a_link_somebody_has_put_there_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "victim").write_text("kept")
-    (tmp_path / room.PROBE).symlink_to(tmp_path / "victim")
-    write_probe(tmp_path)
-    assert (tmp_path / "victim").read_text() == "kept"
+@pytest.mark.parametrize("unnamed", [True, False])
+def test_what_is_written_has_no_name_anybody_could_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unnamed: bool
+) -> None:
+    if not unnamed:
+        monkeypatch.setattr(part, "_UNNAMED", 0)
+    opened: list[tuple[str, int]] = []
+
+    def opening(path: Path, flags: int, mode: int = 0o777) -> int:
+        opened.append((path.name, flags))
+        return real(path, flags, mode)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", opening)
+    for _ in range(2):
+        write_probe(tmp_path)
+    assert all(flags & os.O_EXCL for _, flags in opened)
+    assert len({name for name, _ in opened}) == (1 if unnamed else 2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_relative_folder_is_told_of_with_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ import pyrage
 import pytest
 from test_storage import FULL, files, nth, open_descriptors
 
+from esl_record.audio import part as part_module
 from esl_record.audio.part import Part
 from esl_record.errors import ConfigError
 from esl_record.recording import identity as identity_module
-from esl_record.recording import vault as vault_module
 from esl_record.recording.identity import scrubbed
 from esl_record.recording.vault import RESERVE, Damaged, Locked, Vault
 
@@ -88,7 +88,7 @@ def test_where_every_file_has_a_name_it_has_one_for_a_moment(
 
     monkeypatch.setattr(os, "open", opening)
     if not number:
-        monkeypatch.setattr(vault_module, "_UNNAMED", 0)
+        monkeypatch.setattr(part_module, "_UNNAMED", 0)
     part = Vault([KEY]).part(tmp_path)(tmp_path / "a.wav")
     part.write(PLAIN)
     assert list(tmp_path.iterdir()) == []
@@ -219,7 +219,7 @@ def test_what_fails_leaves_nothing_that_can_be_read(
     (tmp_path / "spool").mkdir()
     with monkeypatch.context() as patch:
         # Not every system can do without a name, and there is more that may fail.
-        patch.setattr(vault_module, "_UNNAMED", 0)
+        patch.setattr(part_module, "_UNNAMED", 0)
         patch.setattr(owner, name, nth(number, getattr(owner, name), error))
         with pytest.raises(OSError, match=getattr(error, "strerror", None) or str(error)):
             kept(vault, tmp_path)
