@@ -12,6 +12,7 @@ from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
 from esl_record.swml.bookmark import Bookmark
+from esl_record.swml.budget import Budget
 from esl_record.swml.site import Site
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,13 @@ class Call:
     """Of the step that is being run, the same if a later run of the service comes back to it."""
     note: Callable[[Bookmark], None] = _unnoted
     """Writes down where it is in its document, for a later run of the service."""
+    budget: Budget = field(init=False)
+    """What its documents have spent of the processor, and may."""
     headers: list[dict[str, str]] = field(init=False)
     """The headers of the caller's own in its INVITE, which the switch keeps as variables."""
 
     def __post_init__(self) -> None:
+        self.budget = Budget(self.session)
         beginning = "variable_sip_h_"
         self.headers = [
             {"name": name.removeprefix(beginning), "value": value}

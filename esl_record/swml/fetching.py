@@ -15,7 +15,7 @@ def fetched(call: Call, url: str, params: Mapping[str, Any]) -> Document:
     where there is no answer, CallGone as soon as the call is over."""
     payload = {"call": call.scopes["call"], "vars": call.vars, "params": params, "envs": call.site.envs}
     web = lent(call)
-    return errand(call.session, lambda: web.document(url, payload))
+    return errand(call.session, lambda: web.document(url, payload, call.budget))
 
 
 def lent(call: Call) -> Web:

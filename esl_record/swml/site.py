@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from esl_record.status.event import Identity
+from esl_record.swml.budget import Budget
 
 if TYPE_CHECKING:
     from esl_record.swml.document import Document
@@ -22,8 +23,11 @@ class Answer:
 class Web(Protocol):
     """What a document may reach by http."""
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> "Document":
-        """The document a server gives for ``payload``, checked. Raises DocumentError for what is none, WebError."""
+    def document(self, url: str, payload: Mapping[str, Any], budget: Budget) -> "Document":
+        """The document a server gives for ``payload``, checked; reading it spends from ``budget``.
+
+        Raises DocumentError for what is none, WebError.
+        """
 
     def request(
         self,

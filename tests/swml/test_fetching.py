@@ -34,7 +34,7 @@ class FakeWeb:
         self.given = given
         self.payloads: list[tuple[str, Any]] = []
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> Document:
+    def document(self, url: str, payload: Mapping[str, Any], *_: object) -> Document:
         self.payloads.append((url, json.loads(json.dumps(payload))))
         found = self.given[url.rpartition("/")[2]]
         if isinstance(found, Exception):
