@@ -27,7 +27,7 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
 PAUSE = 0.2
-BURNS = "(() => { let n = 0; for (let i = 0; i < 250000; i++) n += i; return n })()"
+BURNS = "(() => { let n = 0; for (let i = 0; i < 150000; i++) n += i; return n })()"
 INNER = json.dumps({"version": "1.0.0", "sections": {"main": [{"set": {"n": list(range(20_000))}}]}})
 
 
@@ -52,9 +52,9 @@ DOCUMENTS = {
     "expressions": document({"set": {f"v{n}": f"${{{BURNS}}}" for n in range(900)}}),
     "some at a time": document(*looped({"set": {f"v{n}": f"${{{BURNS}}}" for n in range(40)}})),
     "short ones": document(*looped({"set": {f"v{n}": f"${{{n} + 1}}" for n in range(900)}})),
-    "large variables": document({"set": {"big": ["x" * 8] * 30_000}}, *looped({"set": {"a": "%{big[5]}"}})),
+    "large variables": document({"set": {"big": ["x" * 8] * 20_000}}, *looped({"set": {"a": "%{big[5]}"}})),
     "conditions": document(*looped({"cond": [{"when": f"{n} + 1 == 0", "then": []} for n in range(900)]})),
-    "large texts": document(*looped({"set": {"a": "${" + "1 +" * 20_000 + "}"}})),
+    "large texts": document(*looped({"set": {"a": "${" + "1 +" * 5_000 + "1}"}})),
     "large documents": document(
         *looped({"set": {"n": "%{n}%{m}x"}}, {"execute": {"dest": INNER.replace('"main"', '"a%{n}": [], "main"', 1)}})
     ),
