@@ -3,9 +3,9 @@
     python bench/starve.py [--calls 60] [--seconds 10]
 
 Ordinary calls begin one after the other: an answer, three expressions, a recording. Beside them are calls that do
-nothing, then calls whose documents work out expressions that use up their limits, then ones that loop over large variables, then
-ones that read large documents. Every call is one of the stand-in switch's in real time; the service runs as a process
-of its own.
+nothing, then calls whose documents work out expressions that use up their limits, then ones that loop over large
+variables, then ones that read large documents. Every call is one of the stand-in switch's in real time; the service
+runs as a process of its own.
 """
 
 import argparse

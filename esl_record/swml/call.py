@@ -11,6 +11,7 @@ from esl_record.errors import DatabaseError
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
+from esl_record.status.receiver import Origin
 from esl_record.swml.bookmark import Bookmark
 from esl_record.swml.budget import Budget
 from esl_record.swml.site import Site
@@ -51,6 +52,8 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
     site: Site = field(default_factory=Site)
+    origin: Origin | None = None
+    """The web server that the document now run came from; None for one of this machine."""
     control_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     """Of the step that is being run, the same if a later run of the service comes back to it."""
     note: Callable[[Bookmark], None] = _unnoted
@@ -69,6 +72,10 @@ class Call:
             if name.startswith(beginning)
         ]
 
+    def envs_for(self, origin: Origin | None) -> Mapping[str, Any]:
+        """The scope ``envs`` of a document from there."""
+        return self.site.envs if origin is None or origin in self.site.envs_origins else {}
+
     @property
     def scopes(self) -> Mapping[str, Mapping[str, Any]]:
         """The scopes of ``${...}``."""
@@ -76,7 +83,7 @@ class Call:
         caller, destination = data.get("Caller-Caller-ID-Number", ""), data.get("Caller-Destination-Number", "")
         return {
             "vars": self.vars,
-            "envs": self.site.envs,
+            "envs": self.envs_for(self.origin),
             "params": self.params,
             "call": {
                 "call_id": self.session.uuid,

@@ -134,6 +134,7 @@ class _Run:
 
     def _section(self, frame: Frame) -> None:
         before, self._call.params = self._call.params, frame.params
+        origin, self._call.origin = self._call.origin, frame.document.origin
         self._frames.append(frame)
         try:
             self._block((), frame.document.sections[frame.section])
@@ -146,6 +147,7 @@ class _Run:
         finally:
             self._frames.pop()
             self._call.params = before
+            self._call.origin = origin
 
     def _block(self, place: Place, steps: tuple[Step, ...], came_to: Any = None) -> None:
         if self._open >= OPEN:
