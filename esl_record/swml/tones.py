@@ -15,7 +15,7 @@ MOST_TONES = 2000
 MOST_LOOPS = 10_000
 """Times it may be played; -1 is for ever."""
 
-_NUMBER = r"[0-9]{1,7}"
+_NUMBER = r"[0-9]{1,9}"
 _LOOPS = re.compile(r";loops=(-1|[0-9]{1,5})\Z", re.IGNORECASE)
 _TONE = re.compile(
     rf" *(?:%\( *({_NUMBER}) *, *({_NUMBER})((?: *, *[0-9]{{1,5}}(?:\.[0-9]{{1,6}})?){{1,18}}) *\)|[0-9A-D*#])"
@@ -49,13 +49,13 @@ def check_tones(text: str) -> None:
             tone = _TONE.match(part, at)
             if not tone:
                 raise ValueError(
-                    f"{part[at:][:40]!r} is none of a tone stream's parts: %(ms,ms,Hz,...) with up to 18 frequencies, "
+                    f"{part[at:][:40]!r} in a tone stream: wanted are %(ms,ms,Hz,...) with up to 18 frequencies, "
                     "digits, v=dB, d=ms, w=ms, l=times, L=times, and ;loops=times at its end"
                 )
             tones.append((times, int(tone[1]) + int(tone[2]) if tone[1] else None))
             times, at = 1, tone.end()
     if not tones:
-        raise ValueError("a tone stream without a tone")
+        raise ValueError("a tone is wanted in a tone stream")
     rounds = max([1, *settings["L"]])
     if rounds * sum(count for count, _ in tones) > MOST_TONES:
         raise ValueError(f"a tone stream of more than {MOST_TONES} tones, l= and L= counted")

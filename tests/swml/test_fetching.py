@@ -47,7 +47,7 @@ class FakeWeb:
 
 def calling(web: FakeWeb | None, session: FakeSession | None = None, **variables: object) -> Call:
     call = call_on(session or FakeSession(), **variables)
-    call.site = Site(web=web, envs={"stage": "test"})
+    call.site = Site(web=web, envs={"stage": "test"}, envs_origins=frozenset({("https", "example.com", 443)}))
     return call
 
 
