@@ -27,6 +27,9 @@ from esl_record.standin.caller import Caller
 from esl_record.standin.switch import Switch
 
 PAUSE = 0.2
+PER_SECOND = 30
+"""Calls that begin in one second."""
+
 BURNS = "(() => { let n = 0; for (let i = 0; i < 150000; i++) n += i; return n })()"
 INNER = json.dumps({"version": "1.0.0", "sections": {"main": [{"set": {"n": list(range(20_000))}}]}})
 
@@ -96,9 +99,11 @@ def measure(calls: int, seconds: float) -> list[tuple[str, list[float], list[flo
         for kind in list(DOCUMENTS)[1:]:
             with serving(f"--documents={name}", "--disk-floor=0") as service:
                 switch = Switch()
+                begins(switch, service)
                 for _ in range(calls):
                     caller = Caller(audio=np.zeros(8000, np.int16), gives_up_after=300)
                     switch.call(service.address, kind.replace(" ", "_"), caller)
+                    gevent.sleep(1 / PER_SECOND)
                 waits: list[float] = []
                 watching = gevent.spawn(watched, service, waits)
                 cpu = service.cpu()
