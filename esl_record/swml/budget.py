@@ -126,16 +126,20 @@ class Budget:
     def wait(self, outcome: "AsyncResult[Any]") -> Any:
         """What becomes of ``outcome``. Raise CallGone as soon as the call is over."""
         with self.waiting():
+            self.raise_if_over()
             if self._call is not None:
-                self._call.raise_if_disconnected()
                 gevent.wait([outcome, self._call.over], count=1)
-                self._call.raise_if_disconnected()
+                self.raise_if_over()
             return outcome.get()
+
+    def raise_if_over(self) -> None:
+        """Raise CallGone once the call is over."""
+        if self._call is not None:
+            self._call.raise_if_disconnected()
 
     def _rest(self) -> None:
         took = self.end()
-        if self._call is not None:
-            self._call.raise_if_disconnected()
+        self.raise_if_over()
         if self.seconds < FREE and took < _SMALL:
             gevent.sleep(0)
         else:
@@ -165,6 +169,8 @@ class Turns:
         self._numbers = itertools.count()
         self._more = Flag()
         self._server: gevent.Greenlet | None = None
+        self._pool: ThreadPool | None = None
+        self._busy = False
         self._credit, self._at = BURST, clock()
 
     def run(self, work: Callable[[], T], budget: Budget) -> T:
@@ -172,7 +178,15 @@ class Turns:
 
         Raise CallGone as soon as the call of ``budget`` is over; work that has not begun by then is dropped.
         """
-        return cast(T, self._run(work, budget))
+        if self._queue or self._busy or not self._may(budget):
+            return cast(T, self._run(work, budget))
+        # Nobody else wants the thread: the way through the queue would cost a tenth of a short expression.
+        with budget.waiting():
+            result, error = self._worked(work, budget)
+        budget.raise_if_over()
+        if error is not None:
+            raise error
+        return cast(T, result)
 
     def run_through(self, work: Callable[[], T], budget: Budget) -> T:
         """As ``run``, whatever becomes of the call: others may wait for it as well."""
@@ -203,19 +217,36 @@ class Turns:
         return job
 
     def _serve(self) -> None:
-        pool = ThreadPool(1)
         while True:
             self._more.clear()
-            self.spent(0.0)
-            if not self._queue:
+            if not self._queue or self._busy:
                 self._more.wait()
-            elif self._credit <= 0 and self._queue[0][2].budget.seconds >= FREE:
+            elif not self._may(self._queue[0][2].budget):
                 # A call that has just begun does not wait for this.
                 self._more.wait(-self._credit / SHARE)
             else:
-                self._do(heapq.heappop(self._queue)[2], pool)
+                self._do(heapq.heappop(self._queue)[2])
 
-    def _do(self, job: _Job, pool: ThreadPool) -> None:
+    def _may(self, budget: Budget) -> bool:
+        """Whether work of this call may begin now: those that have had their free share wait for credit."""
+        self.spent(0.0)
+        return self._credit > 0 or budget.seconds < FREE
+
+    def _worked(self, work: Callable[[], object], budget: Budget) -> tuple[object, Exception | None]:
+        """What the thread makes of ``work``, or the error."""
+        if self._pool is None:
+            self._pool = ThreadPool(1)
+        self._busy = True
+        try:
+            result, error, took = self._pool.apply(_done, (work,))
+        finally:
+            self._busy = False
+            self._more.set()
+        budget.seconds += took
+        self.spent(took)
+        return result, error
+
+    def _do(self, job: _Job) -> None:
         if not job.wanted:
             return
         if job.work is None:
@@ -223,9 +254,7 @@ class Turns:
             # It has had its slice when this goes on, and has noted what that took.
             gevent.sleep(_TURN)
             return
-        result, error, took = pool.apply(_done, (job.work,))
-        job.budget.seconds += took
-        self.spent(took)
+        result, error = self._worked(job.work, job.budget)
         if error is None:
             job.outcome.set(result)
         else:

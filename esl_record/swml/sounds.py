@@ -15,8 +15,8 @@ LONGEST_RING = 300.0
 LONGEST_SILENCE = 12 * 3600
 """Seconds; the switch counts its samples in 31 bits."""
 
-LONGEST_TEXT = 4000
-"""Characters that are spoken: the switch makes all of the speech in memory before it plays it."""
+LONGEST_TEXT = 1000
+"""Characters that are spoken: mod_flite makes all of the speech in memory before it plays it, some 40 KB for each."""
 
 LONGEST_URL = 4096
 """Characters of any other sound."""

@@ -32,14 +32,15 @@ def _engine() -> None:
 def done(monkeypatch: pytest.MonkeyPatch) -> list[Budget]:
     """The budgets of the pieces of work that the engine has done, in their order."""
     order: list[Budget] = []
-    do = Turns._do
+    worked = Turns._worked
 
-    def noted(turns: Turns, job: budget._Job, pool: object) -> None:
-        do(turns, job, pool)  # type: ignore[arg-type]
-        if turns is budget.engine and job.wanted:
-            order.append(job.budget)
+    def noted(turns: Turns, work: Callable[[], object], of: Budget) -> tuple[object, Exception | None]:
+        outcome = worked(turns, work, of)
+        if turns is budget.engine:
+            order.append(of)
+        return outcome
 
-    monkeypatch.setattr(Turns, "_do", noted)
+    monkeypatch.setattr(Turns, "_worked", noted)
     return order
 
 
