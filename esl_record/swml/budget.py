@@ -32,7 +32,10 @@ FREE = 0.05
 """Seconds of a processor that a call may spend before it is one of those that share ``SHARE``."""
 
 SHARE = 0.5
-"""Of one processor, for the expressions, the reading and the steps each."""
+"""Of one processor, for the expressions."""
+
+PYTHON_SHARE = 0.2
+"""The same for the steps, and for the reading, each: while Python runs for them it runs for nobody else."""
 
 BURST = 0.5
 """Seconds that may be spent at once after a time in which less than the share was."""
@@ -163,7 +166,8 @@ class Turns:
     What the thread does must take no lock that greenlets take too.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, share: float = SHARE, clock: Callable[[], float] = time.monotonic) -> None:
+        self._share = share
         self._clock = clock
         self._queue: list[tuple[float, int, _Job]] = []
         self._numbers = itertools.count()
@@ -206,7 +210,7 @@ class Turns:
     def spent(self, seconds: float) -> None:
         """Note what a piece of work has taken."""
         now = self._clock()
-        self._credit = min(BURST, self._credit + (now - self._at) * SHARE) - seconds
+        self._credit = min(BURST, self._credit + (now - self._at) * self._share) - seconds
         self._at = now
 
     def _put(self, job: _Job) -> _Job:
@@ -223,7 +227,7 @@ class Turns:
                 self._more.wait()
             elif not self._may(self._queue[0][2].budget):
                 # A call that has just begun does not wait for this.
-                self._more.wait(-self._credit / SHARE)
+                self._more.wait(-self._credit / self._share)
             else:
                 self._do(heapq.heappop(self._queue)[2])
 
@@ -270,11 +274,11 @@ def _done(work: Callable[[], T]) -> tuple[T | None, Exception | None, float]:
         return None, error, time.thread_time() - began
 
 
-hub = Turns()
+hub = Turns(PYTHON_SHARE)
 """The turns of steps."""
 
 engine = Turns()
 """The thread of expressions."""
 
-reader, small_reader = Turns(), Turns()
+reader, small_reader = Turns(PYTHON_SHARE), Turns(PYTHON_SHARE)
 """The threads that read documents, large ones and small ones: more of them at work would leave less to the hub."""
