@@ -25,6 +25,7 @@ from esl_record.recording.identity import given, identity, scrubbed
 from esl_record.recording.machine import PauseBehavior
 from esl_record.recording.params import DTMF_DIGITS
 from esl_record.recording.pause_digits import LONGEST, PauseDigits
+from esl_record.status.receiver import Receiver
 
 PREFIX = "ESL_RECORD_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -76,6 +77,20 @@ def _network(value: str) -> str:
         return str(ip_network(value, strict=False))
     except ValueError:
         raise ValueError("addresses or networks are wanted, such as 127.0.0.0/8") from None
+
+
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or "@" in value:
+        raise ValueError("scheme, host and port of web servers are wanted, such as https://pbx.example.com:8443")
+    Receiver.of(value)  # raises for a port that is none
+    return value.rstrip("/")
+
+
+def _folder(value: Path) -> Path:
+    if not value.is_absolute():
+        raise ValueError("absolute paths are wanted, such as /var/lib/sounds")
+    return value
 
 
 def _base_url(value: str) -> str:
@@ -152,6 +167,15 @@ class Settings(BaseSettings):
     document_fallback: bool = Field(False, description="where it fails, run the document it gave last; true or false")
     envs: Annotated[dict[str, Any], NoDecode, BeforeValidator(_pairs)] = Field(
         {}, description="what documents find in the scope `envs`: name=value, separated by commas, or a mapping"
+    )
+    envs_origins: Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_items)] = Field(
+        [],
+        description="web servers whose documents have `envs`, such as https://pbx.example.com, separated by commas",
+    )
+    play_folders: Annotated[list[Annotated[Path, AfterValidator(_folder)]], NoDecode, BeforeValidator(_items)] = Field(
+        [],
+        description="folders from which documents may play files, separated by commas; without any, all files to "
+        "documents of this machine and none to those of web servers",
     )
     dial_number: Annotated[str, _dial_string("{number}", "sofia/gateway/carrier/{number}")] = Field(
         "",

@@ -25,6 +25,17 @@ ListenFar = Callable[[str, Callable[[wire.Event], None]], Callable[[], None]]
 """Calls what it is given with the events of the far end of a call, until the function it returns is called."""
 
 
+MOST_AT_ONCE = 16
+"""Recordings of one call that may run side by side."""
+
+MOST = 1000
+"""Recordings of one call, one after the other: no caller is to fill disk and catalog by going round in a document."""
+
+
+class TooManyRecordings(ParameterError):
+    """One recording more than a call may have."""
+
+
 class MakeRecorder(Protocol):
     """Makes the recorder of a call's session and party, for what is asked for and what an earlier run has left."""
 
@@ -56,6 +67,7 @@ class LiveCall:
         """By control id; the one started last is the last."""
         self.background: dict[str, Recorder] = {}
         """Those of them that run beside whatever the call does."""
+        self._begun = 0
         self._none = Flag()
         self._none.set()
         self.stays = False
@@ -91,12 +103,13 @@ class LiveCall:
         log.info("%s: %s digits pressed, recordings: %d", self.session.label, command, len(recorders))
 
     def record(self, params: RecordParams) -> Recording:
-        """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken."""
+        """Records in the foreground, until something ends it. Raises ParameterError where the control id is taken,
+        TooManyRecordings."""
         return self._run(self._recorder(params, foreground=True))
 
     def start(self, params: RecordParams) -> Recorder:
         """Records in the background, beside whatever the call does. Raises ParameterError where the control id is
-        taken; what else goes wrong is an ``error`` of the recording."""
+        taken, TooManyRecordings; what else goes wrong is an ``error`` of the recording."""
         return self._beside(self._recorder(params))
 
     def go_on(self, left: Recording) -> Recorder:
@@ -145,6 +158,12 @@ class LiveCall:
     def _recorder(self, params: RecordParams, left: Recording | None = None, *, foreground: bool = False) -> Recorder:
         if params.control_id in self.recorders:
             raise ParameterError(f"record: control_id = {params.control_id[:80]!r}: is in use in this call")
+        if left is None:
+            if len(self.recorders) >= MOST_AT_ONCE:
+                raise TooManyRecordings(f"record: at most {MOST_AT_ONCE} recordings of one call at once")
+            if self._begun >= MOST:
+                raise TooManyRecordings(f"record: at most {MOST} recordings of one call")
+            self._begun += 1
         recorder = self._make_recorder(self.session, self.party, params, left, foreground=foreground)
         self.recorders[params.control_id] = recorder
         self._none.clear()

@@ -51,7 +51,7 @@ from esl_record.returning import Returning, go_on, let_go, was_asked_back
 from esl_record.status import event
 from esl_record.status.event import Identity
 from esl_record.status.ledger import Ledger
-from esl_record.status.receiver import shown
+from esl_record.status.receiver import Receiver, shown
 from esl_record.status.sender import Sender
 from esl_record.swml import javascript, runner
 from esl_record.swml.bookmark import Bookmark
@@ -59,6 +59,7 @@ from esl_record.swml.bookmarks import Bookmarks
 from esl_record.swml.call import Call
 from esl_record.swml.copies import Copies
 from esl_record.swml.document import is_url
+from esl_record.swml.folders import PlayFolders
 from esl_record.swml.library import Library
 from esl_record.swml.recordings import CallRecordings
 from esl_record.swml.site import Site
@@ -158,6 +159,8 @@ class Service:
             dial_number=settings.dial_number,
             dial_sip=settings.dial_sip,
             voices=settings.voices,
+            envs_origins=frozenset(Receiver.of(origin).origin for origin in settings.envs_origins),
+            play_folders=PlayFolders(settings.play_folders),
             web=Web(
                 AddressPolicy(settings.callback_networks),
                 timeout=settings.document_timeout,
@@ -453,6 +456,9 @@ class Service:
         handlers = self.settings.handlers
         if handlers is not None and not handlers.is_dir():
             raise ConfigError(f"setting handlers = {handlers}: is no directory")
+        for folder in self.settings.play_folders:
+            if not folder.is_dir():
+                raise ConfigError(f"setting play_folders = {folder}: is no directory")
         descriptors.provide(self.settings.capacity)
 
 

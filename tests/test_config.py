@@ -23,6 +23,8 @@ DEFAULTS: Mapping[str, object] = {
     "document_timeout": 5.0,
     "document_fallback": False,
     "envs": {},
+    "envs_origins": [],
+    "play_folders": [],
     "dial_number": "",
     "dial_sip": "sofia/internal/{address}",
     "voices": {},
@@ -92,6 +94,14 @@ GOOD = {
         ("a=1", {"a": "1"}),
         (" a = b=c , d=,", {"a": "b=c", "d": ""}),
     ),
+    "envs_origins": Good(
+        ("['https://c', 'http://d']", ["https://c", "http://d"]),
+        ("https://a.example.com", ["https://a.example.com"]),
+        ("http://b:8080/, https://[::1]", ["http://b:8080", "https://[::1]"]),
+    ),
+    "play_folders": Good(
+        ("[/d, /e]", [Path("/d"), Path("/e")]), ("/a", [Path("/a")]), ("/a b, /c", [Path("/a b"), Path("/c")])
+    ),
     "dial_number": Good(*[(f"sofia/{one}/{{number}}", f"sofia/{one}/{{number}}") for one in "feg"]),
     "dial_sip": Good(*[(f"sofia/{one}/{{address}}", f"sofia/{one}/{{address}}") for one in "feg"]),
     "voices": Good(
@@ -156,6 +166,8 @@ BAD = {
     "document_timeout": ["0", "-1", "nan", "inf", "soon"],
     "document_fallback": ["perhaps", "2", ""],
     "envs": ["a", "=1", "a=1,b"],
+    "envs_origins": ["example.com", "ftp://a", "https://", "https://a/b", "https://u:p@a", "https://a:99999", "*"],
+    "play_folders": ["sounds", "../a", "file:///a"],
     "dial_number": ["{number}", "sofia/{address}", "a/{number}|b/{number}", "{a=b}x/{number}"],
     "dial_sip": ["{address}", "sofia/{number}", "a/{address},b/{address}", "<a=b>x/{address}"],
     "voices": ["flite", "=flite|kal", "en-US=slt", "en-US=flite|", "en-US=flite|a b"],

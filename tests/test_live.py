@@ -8,11 +8,12 @@ import gevent
 import pytest
 from gevent.event import Event as Flag
 
+from esl_record import live
 from esl_record.errors import CallGone
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
-from esl_record.live import LiveCall, LiveCalls
+from esl_record.live import MOST_AT_ONCE, LiveCall, LiveCalls, TooManyRecordings
 from esl_record.recording.machine import PauseBehavior, PauseCause, State
 from esl_record.recording.params import ParameterError, RecordParams
 from esl_record.recording.pause_digits import PauseDigits
@@ -121,6 +122,30 @@ def test_recordings_run_side_by_side_and_end_each_for_itself() -> None:
     bench.call.end(LIMIT)
     assert sorted(bench.ended) == ["a", "b", "c"]
     assert bench.call.recorders == bench.call.background == {}
+
+
+def test_a_call_has_only_so_many_recordings_at_once() -> None:
+    bench = Bench()
+    for number in range(MOST_AT_ONCE):
+        bench.call.start(named(str(number)))
+    gevent.idle()
+    for begin in (bench.call.start, bench.call.record):
+        with pytest.raises(TooManyRecordings, match=f"at most {MOST_AT_ONCE} recordings of one call at once"):
+            begin(named("more"))
+    bench.made["3"].stop()
+    gevent.idle()
+    bench.call.start(named("more"))
+    bench.call.end(LIMIT)
+
+
+def test_a_call_has_only_so_many_recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST", 3)
+    bench = Bench()
+    for number in range(3):
+        bench.call.start(named(str(number)))
+        bench.call.end(LIMIT)
+    with pytest.raises(TooManyRecordings, match="at most 3 recordings of one call"):
+        bench.call.start(named("more"))
 
 
 def test_a_call_is_held_from_its_first_recording_to_the_end_of_its_last() -> None:

@@ -180,12 +180,14 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         return self.execute("playback", path)
 
     def speak(self, text: str, *, engine: str = "flite", voice: str = "kal") -> wire.Event:
-        """Speaks ``text`` through a speech module of the switch. A bar, which would end the text, becomes a comma.
+        """Speaks ``text`` through a speech module of the switch. What would end the text, a bar or the call's
+        ``playback_delimiter``, becomes a comma.
 
         As a sound, not by the application `speak`: its last part of a frame would stay in the buffer of every media bug
         that taps the write side, and the bug would deliver nothing until something else is played, and lose the rest.
         """
-        spoken = wire.clean(text).replace("|", ",").replace("@@", " ")
+        delimiter = self.data.get("variable_playback_delimiter", "")[:1] or "|"
+        spoken = wire.clean(text).replace("|", ",").replace(delimiter, ",").replace("@@", " ")
         return self.execute("playback", f"{SPEECH}{engine}|{voice}|{spoken}")
 
     def send_digits(self, digits: str) -> None:

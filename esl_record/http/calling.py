@@ -16,7 +16,7 @@ from esl_record.http import body
 from esl_record.http.calls import Leg, facts
 from esl_record.http.problem import Problem
 from esl_record.http.reply import put
-from esl_record.live import LiveCall, LiveCalls
+from esl_record.live import LiveCall, LiveCalls, TooManyRecordings
 from esl_record.recording.machine import PauseBehavior, State
 from esl_record.recording.params import Direction, Format, ParameterError, RecordParams
 from esl_record.recording.recorder import Recorder
@@ -220,6 +220,8 @@ def _start(call: LiveCall, params: RecordParams) -> Recorder:
         raise _no_call()
     try:
         return call.start(params)
+    except TooManyRecordings as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "too_many_recordings", str(error), "id") from None
     except ParameterError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "control_id_in_use", str(error), "control_id") from None
 

@@ -11,7 +11,9 @@ from esl_record.errors import DatabaseError
 from esl_record.esl.session import Session
 from esl_record.recording.params import RecordParams
 from esl_record.recording.recording import Recording
+from esl_record.status.receiver import Origin
 from esl_record.swml.bookmark import Bookmark
+from esl_record.swml.budget import Budget
 from esl_record.swml.site import Site
 
 log = logging.getLogger(__name__)
@@ -50,20 +52,29 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     """What the section now run was given."""
     site: Site = field(default_factory=Site)
+    origin: Origin | None = None
+    """The web server that the document now run came from; None for one of this machine."""
     control_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     """Of the step that is being run, the same if a later run of the service comes back to it."""
     note: Callable[[Bookmark], None] = _unnoted
     """Writes down where it is in its document, for a later run of the service."""
+    budget: Budget = field(init=False)
+    """What its documents have spent of the processor, and may."""
     headers: list[dict[str, str]] = field(init=False)
     """The headers of the caller's own in its INVITE, which the switch keeps as variables."""
 
     def __post_init__(self) -> None:
+        self.budget = Budget(self.session)
         beginning = "variable_sip_h_"
         self.headers = [
             {"name": name.removeprefix(beginning), "value": value}
             for name, value in self.session.data.items()
             if name.startswith(beginning)
         ]
+
+    def envs_for(self, origin: Origin | None) -> Mapping[str, Any]:
+        """The scope ``envs`` of a document from there."""
+        return self.site.envs if origin is None or origin in self.site.envs_origins else {}
 
     @property
     def scopes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -72,7 +83,7 @@ class Call:
         caller, destination = data.get("Caller-Caller-ID-Number", ""), data.get("Caller-Destination-Number", "")
         return {
             "vars": self.vars,
-            "envs": self.site.envs,
+            "envs": self.envs_for(self.origin),
             "params": self.params,
             "call": {
                 "call_id": self.session.uuid,

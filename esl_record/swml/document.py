@@ -8,6 +8,7 @@ from typing import Any
 
 from esl_record import yamltree
 from esl_record.errors import DocumentError
+from esl_record.status.receiver import Origin, Receiver
 
 SIZE_LIMIT = 512 * 1024
 """Bytes a document may have, as SignalWire's."""
@@ -48,6 +49,12 @@ class Document:
     checked: bool = False
     """Whether it has been looked through for mistakes, and has none."""
 
+    @property
+    def origin(self) -> Origin | None:
+        """The web server it came from; None for a document of this machine. One within it has its name, and so its
+        origin."""
+        return origin_of(self.name) if is_url(self.name) else None
+
     def steps(self) -> Iterator[Step]:
         """Every step of every section, those within others behind them."""
         waiting = [step for steps in reversed(list(self.sections.values())) for step in reversed(steps)]
@@ -60,6 +67,14 @@ class Document:
 def is_url(name: str) -> bool:
     """Whether ``name`` means a document of a web server."""
     return name.lower().startswith(("http://", "https://"))
+
+
+def origin_of(url: str) -> Origin:
+    """The web server of ``url``; none that there is where that cannot be told."""
+    try:
+        return Receiver.of(url).origin
+    except ValueError:
+        return ("", "", 0)
 
 
 def parse(text: str, name: str) -> Document:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from esl_record.errors import DocumentError
 from esl_record.swml import javascript
+from esl_record.swml.budget import Budget
 
 LONGEST = 64 << 10
 """Characters of one expression."""
@@ -51,24 +52,26 @@ def refers(value: object) -> bool:
     return isinstance(value, str) and _OPENING.search(value) is not None
 
 
-def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
+def substitute(value: Any, scopes: Mapping[str, Mapping[str, Any]], budget: Budget | None = None) -> Any:
     """``value`` with every reference in its strings replaced, mappings and lists gone through.
 
     A string that is one reference and nothing else becomes what it refers to, of whatever type; a path without a
-    value is the empty string. Raises DocumentError for JavaScript that gives no value, and for too large a value.
+    value is the empty string. Raises DocumentError for JavaScript that gives no value, and for too large a value;
+    CallGone as soon as the call of ``budget`` is over.
     """
-    return _substituted(value, scopes, _Room())
+    return _substituted(value, scopes, _Room(budget or Budget()))
 
 
-def limit(value: Any) -> None:
+def limit(value: Any, budget: Budget | None = None) -> None:
     """Raises DocumentError where ``value`` is too large: twice itself in each round of a loop, it would fill memory."""
-    _Room().take(value)
+    _Room(budget or Budget()).take(value)
 
 
 class _Room:
-    """What is left of LARGEST."""
+    """What is left of LARGEST, for a step that spends from ``budget``."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
         self._left = LARGEST
 
     def spend(self, characters: int) -> None:
@@ -81,6 +84,7 @@ class _Room:
         for _ in range(DEEPEST):
             within: list[Any] = []
             for item in level:
+                self.budget.breathe()
                 if isinstance(item, str):
                     self.spend(16 + len(item))
                 elif isinstance(item, Mapping):
@@ -103,8 +107,9 @@ def _too_large() -> DocumentError:
 
 
 def _substituted(value: Any, scopes: Mapping[str, Mapping[str, Any]], room: _Room) -> Any:
+    room.budget.breathe()
     if isinstance(value, str):
-        parts = list(_stretches(value))
+        parts = list(_stretches(value, room.budget))
         if len(parts) == 1:
             whole = _part(*parts[0], scopes, room)
             room.take(whole)
@@ -121,19 +126,19 @@ def _substituted(value: Any, scopes: Mapping[str, Mapping[str, Any]], room: _Roo
     return value
 
 
-def resolve(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
+def resolve(expression: str, scopes: Mapping[str, Mapping[str, Any]], budget: Budget | None = None) -> Any:
     """What ``expression`` is: a path, whose first part may name a scope, otherwise vars, envs and call are searched;
     or JavaScript, see ``javascript.evaluate``. Raises DocumentError for JavaScript that gives no value."""
     path = expression.strip()
     if not _PATH.match(path):
-        return javascript.evaluate(expression, scopes)
+        return javascript.evaluate(expression, scopes, budget)
     first, *rest = _STEP.findall(path)
     if first in SCOPES:
         value: Any = scopes.get(first, {})
     else:
         scope = next((scope for name in SEARCHED if first in (scope := scopes.get(name, {}))), None)
         if scope is None:
-            return javascript.evaluate(path, scopes) if first in _JAVASCRIPTS_OWN else ""
+            return javascript.evaluate(path, scopes, budget) if first in _JAVASCRIPTS_OWN else ""
         value = scope[first]
     for step in rest:
         if isinstance(value, Mapping):
@@ -145,37 +150,39 @@ def resolve(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
         elif isinstance(value, list) and step == "length":
             value = len(value)
         elif isinstance(value, str):
-            return javascript.evaluate(path, scopes)  # its length or a character, as JavaScript counts them
+            return javascript.evaluate(path, scopes, budget)  # its length or a character, as JavaScript counts them
         else:
             return ""
     return value
 
 
-def condition(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> bool:
+def condition(expression: str, scopes: Mapping[str, Mapping[str, Any]], budget: Budget | None = None) -> bool:
     """Whether JavaScript takes ``expression`` for true.
 
     ``${...}`` and ``%{...}`` in it stand for their values, never for the text of them as program: ``${vars.x} == 1``
     compares the variable, ``'${vars.x}' == 'a'`` its text. Within a template literal ``${...}`` is JavaScript's own.
-    Raises DocumentError.
+    Raises DocumentError; CallGone as soon as the call of ``budget`` is over.
     """
+    budget = budget or Budget()
+    budget.breathe()
     if _PATH.match(expression.strip()):
-        return _true(resolve(expression, scopes))
+        return _true(resolve(expression, scopes, budget))
     if len(expression) > LONGEST:
         raise _too_large()
     program: list[str] = []
     values: list[Any] = []
-    room = _Room()
+    room = _Room(budget)
 
     def put(body: str, *, text: bool) -> str:
         room.spend(1000)
         if _PATH.match(body.strip()):
-            value = resolve(body, scopes)
+            value = resolve(body, scopes, budget)
             values.append(text_of(value) if text else value)
             body = f"$references[{len(values) - 1}]"
         return f"(\n{body}\n)"
 
     at = 0
-    for kind, start, end in _scan(expression, 0):
+    for kind, start, end in _scan(expression, 0, budget):
         program.append(expression[at:start])
         found = expression[start:end]
         if kind == "reference":
@@ -184,13 +191,13 @@ def condition(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> bool:
             quote, joint = found[0], f"{found[0]} + {{}} + {found[0]}"
             parts = (
                 joint.format(put(part[2:-1], text=True)) if is_reference else part
-                for is_reference, part in _stretches(found[1:-1])
+                for is_reference, part in _stretches(found[1:-1], budget)
             )
             found = f"({quote}{''.join(parts)}{quote})"
         program.append(found)
         at = end
     program.append(expression[at:])
-    return javascript.truth("".join(program), scopes, values)
+    return javascript.truth("".join(program), scopes, values, budget)
 
 
 def text_of(value: Any) -> str:
@@ -216,14 +223,15 @@ def _part(is_reference: bool, text: str, scopes: Mapping[str, Mapping[str, Any]]
     room.spend(1000)
     if len(text) > LONGEST:
         raise _too_large()
-    return resolve(text[2:-1], scopes)
+    return resolve(text[2:-1], scopes, room.budget)
 
 
-def _stretches(text: str) -> Iterator[tuple[bool, str]]:
+def _stretches(text: str, budget: Budget) -> Iterator[tuple[bool, str]]:
     """``text`` in pieces, and for each whether it is a reference."""
     at, is_javascript = 0, True
     while opening := _OPENING.search(text, at):
-        closing = _closing(text, opening.end()) if is_javascript else -1
+        budget.breathe()
+        closing = _closing(text, opening.end(), budget) if is_javascript else -1
         if closing < 0:
             # A quote without its pair, perhaps: braces alone tell what is to be refused, and what follows is refused
             # with it, so that it need not be read to its end again and again.
@@ -239,9 +247,9 @@ def _stretches(text: str) -> Iterator[tuple[bool, str]]:
         yield False, text[at:]
 
 
-def _closing(text: str, start: int) -> int:
+def _closing(text: str, start: int, budget: Budget) -> int:
     """Where the brace opened before ``start`` closes, -1 if nowhere in JavaScript."""
-    return next((at for kind, at, _ in _scan(text, start) if kind == "end"), -1)
+    return next((at for kind, at, _ in _scan(text, start, budget) if kind == "end"), -1)
 
 
 def _closing_brace(text: str, start: int) -> int:
@@ -253,7 +261,7 @@ def _closing_brace(text: str, start: int) -> int:
     return -1
 
 
-def _scan(text: str, at: int) -> Iterator[tuple[str, int, int]]:
+def _scan(text: str, at: int, budget: Budget) -> Iterator[tuple[str, int, int]]:
     """The quoted texts ("text") and references of the JavaScript from ``at`` on, references whole, and the brace
     that closes what was opened before ("end"). Stops there, or where it can be no JavaScript."""
     opened: list[int] = []  # where a reference begins; _PLAIN and _BACKTICK for what else must be closed
@@ -261,6 +269,7 @@ def _scan(text: str, at: int) -> Iterator[tuple[str, int, int]]:
     divides = False  # what a slash does here: divide, or begin a regular expression
     while at < len(text):
         start = at
+        budget.breathe()
         if opened and opened[-1] == _BACKTICK:
             template = _TEMPLATE.match(text, at)
             if not template:

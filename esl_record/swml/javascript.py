@@ -13,6 +13,7 @@ import json
 import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any, cast
 
@@ -22,9 +23,13 @@ import wasmtime
 from esl_record.errors import DocumentError
 from esl_record.hub import off_hub
 from esl_record.logs import one_line
+from esl_record.swml.budget import Budget, engine
 
 _FUEL = 100_000_000
 """Instructions an expression may take: some 10 ms, of which 0.5 ms are QuickJS's own beginning."""
+
+_SHORT = 25_000_000
+"""Instructions of a short expression: it has been worked out before those that are not go on."""
 
 _MEMORY = 16 << 20
 _LARGEST = 64 << 10
@@ -72,22 +77,27 @@ _TRAPS: dict[wasmtime.TrapCode | None, str] = {
 }
 
 
-def evaluate(expression: str, scopes: Mapping[str, Mapping[str, Any]]) -> Any:
+def evaluate(expression: str, scopes: Mapping[str, Mapping[str, Any]], budget: Budget | None = None) -> Any:
     """The value of ``expression`` as JSON has it: undefined is the empty string, a date text, NaN in a list None.
 
     ``vars``, ``envs``, ``call`` and ``params`` are objects in it; a bare name is looked for in ``vars``, ``envs``,
     ``call`` and then among JavaScript's own. Raises DocumentError for what cannot be read, throws, takes too long or
-    too much, or has no value in JSON: NaN, infinity, a function, a BigInt, a promise, an object within itself.
+    too much, is beyond ``budget``, or has no value in JSON: NaN, infinity, a function, a BigInt, a promise, an object
+    within itself. Raises CallGone as soon as the call is over.
 
-    Lets others run, then holds up the hub for a millisecond, or some 15 ms where the limits end it. To be called from
-    one thread.
+    Done by a thread, while others run. To be called in the hub's own thread.
     """
-    return _evaluate(expression, scopes, (), truth=False)
+    return _evaluate(expression, scopes, (), budget or Budget(), truth=False)
 
 
-def truth(expression: str, scopes: Mapping[str, Mapping[str, Any]], references: Sequence[Any] = ()) -> bool:
+def truth(
+    expression: str,
+    scopes: Mapping[str, Mapping[str, Any]],
+    references: Sequence[Any] = (),
+    budget: Budget | None = None,
+) -> bool:
     """Whether JavaScript takes ``expression`` for true; ``references`` is ``$references`` in it. Raises as evaluate."""
-    return bool(_evaluate(expression, scopes, references, truth=True))
+    return bool(_evaluate(expression, scopes, references, budget or Budget(), truth=True))
 
 
 def prepare() -> None:
@@ -96,10 +106,39 @@ def prepare() -> None:
 
 
 def _evaluate(
-    expression: str, scopes: Mapping[str, Mapping[str, Any]], references: Sequence[Any], *, truth: bool
+    expression: str,
+    scopes: Mapping[str, Mapping[str, Any]],
+    references: Sequence[Any],
+    budget: Budget,
+    *,
+    truth: bool,
 ) -> Any:
     if not expression.strip():
         raise _error(expression, "it is empty")
+    with budget.waiting():
+        machine = _engine()
+    for fuel in (_SHORT, _FUEL):
+        budget.check()
+        work = partial(_worked_out, machine, expression, scopes, references, truth, fuel)
+        value, error, used = engine.run(work, budget)
+        budget.charge(used)
+        if error is None:
+            return value
+        if used < fuel or fuel == _FUEL:
+            raise error
+        # One that is not short is begun anew, behind those of calls that have spent less.
+    raise AssertionError("the last run gives a value or an error")
+
+
+def _worked_out(
+    machine: "_Engine",
+    expression: str,
+    scopes: Mapping[str, Mapping[str, Any]],
+    references: Sequence[Any],
+    truth: bool,
+    fuel: int,
+) -> tuple[Any, DocumentError | None, int]:
+    """The value, or why there is none, and the instructions it took: ``fuel`` where that was too little."""
     try:
         task = json.dumps(
             {
@@ -111,21 +150,24 @@ def _evaluate(
             },
             allow_nan=False,
         )
-    except (TypeError, ValueError, RecursionError):
-        raise _error(expression, "a variable has no value in JSON") from None
+    except (TypeError, ValueError, RecursionError, RuntimeError):
+        # The last where the call is over, and its variables change.
+        return None, _error(expression, "a variable has no value in JSON"), 0
     if len(task) > 16 * _LARGEST:
-        raise _error(expression, "it is too large, or its variables are")
-    engine = _engine()
-    gevent.sleep(0)
+        return None, _error(expression, "it is too large, or its variables are"), 0
     try:
-        answer = engine.run(b"qjs", b"-e", _PROGRAM.encode(), task.encode()).decode(errors="replace").removesuffix("\n")
+        printed = machine.run(fuel, b"qjs", b"-e", _PROGRAM.encode(), task.encode())
+        answer = printed.decode(errors="replace").removesuffix("\n")
         if answer.startswith("="):
-            return _plain(json.loads(answer[1:]), 0)
+            return _plain(json.loads(answer[1:]), 0), None, machine.used
+        reason = answer[1:] or "it takes too much"
     except wasmtime.Trap as trap:
-        raise _error(expression, _TRAPS.get(trap.trap_code, "the engine broke off")) from None
+        reason = _TRAPS.get(trap.trap_code, "the engine broke off")
+        if trap.trap_code is wasmtime.TrapCode.OUT_OF_FUEL:
+            return None, _error(expression, reason), fuel
     except (wasmtime.WasmtimeError, _LimitError, RecursionError, ValueError, LookupError, struct.error):
-        raise _error(expression, "it takes too much, or goes too deep") from None
-    raise _error(expression, answer[1:] or "it takes too much")
+        reason = "it takes too much, or goes too deep"
+    return None, _error(expression, reason), min(machine.used, fuel - 1)
 
 
 def _error(expression: str, reason: str) -> DocumentError:
@@ -175,14 +217,19 @@ class _Engine:
         self._ready = linker.instantiate_pre(module)
         self._written = bytearray()
         self._calls = 0
+        self.used = 0
+        """Instructions the last run took."""
 
-    def run(self, *arguments: bytes) -> bytes:
-        """What QuickJS prints when it is called with ``arguments``. Raises wasmtime's errors, and _LimitError."""
-        self._written, self._calls = bytearray(), 0
+    def run(self, fuel: int, *arguments: bytes) -> bytes:
+        """What QuickJS prints when it is called with ``arguments`` and may take ``fuel`` instructions.
+
+        Raises wasmtime's errors, and _LimitError.
+        """
+        self._written, self._calls, self.used = bytearray(), 0, 0
         store = wasmtime.Store(self._engine)
+        store.set_fuel(fuel)
         try:
             store.set_limits(memory_size=_MEMORY)
-            store.set_fuel(_FUEL)
             exports = self._ready.instantiate(store).exports(store)
 
             def call(name: str, *values: int) -> Any:
@@ -202,6 +249,7 @@ class _Engine:
             call("qjs_init_argv", len(arguments), at)
             return bytes(self._written)
         finally:
+            self.used = fuel - store.get_fuel()
             store.close()
 
     def _function(self, name: str) -> _Function:

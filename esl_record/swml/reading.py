@@ -8,10 +8,9 @@ from collections import OrderedDict
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.threadpool import ThreadPool
 
 from esl_record.errors import DocumentError
-from esl_record.hub import off_hub
+from esl_record.swml.budget import Budget, reader, small_reader
 from esl_record.swml.check import check
 from esl_record.swml.document import SIZE_LIMIT, Document, parse
 
@@ -24,11 +23,14 @@ _SMALL = 32 << 10
 Outcome = Document | DocumentError
 
 
-def read(text: bytes, name: str) -> Document:
-    """The document written in ``text``, YAML or JSON, checked. Raises DocumentError; ``name`` is in its message."""
+def read(text: bytes, name: str, budget: Budget | None = None) -> Document:
+    """The document written in ``text``, YAML or JSON, checked. Raises DocumentError; ``name`` is in its message.
+
+    Raises CallGone as soon as the call of ``budget`` is over.
+    """
     if len(text) > SIZE_LIMIT:
         raise DocumentError("relay_script_parse_error", f"{name}: larger than {SIZE_LIMIT} bytes")
-    outcome = _known().find(text, name)
+    outcome = _known().find(text, name, budget or Budget())
     if isinstance(outcome, DocumentError):
         # What is raised is changed by it.
         raise DocumentError(outcome.code, str(outcome), outcome.codes)
@@ -41,28 +43,27 @@ class _Known:
     def __init__(self) -> None:
         self._found: OrderedDict[tuple[bytes, str], tuple[AsyncResult[Outcome], int]] = OrderedDict()
         self._size = 0
-        # A thread each: more of them at work would only leave less of the processor to the hub.
-        self._threads = {small: ThreadPool(1) for small in (True, False)}
 
-    def find(self, text: bytes, name: str) -> Outcome:
+    def find(self, text: bytes, name: str, budget: Budget) -> Outcome:
         key = hashlib.sha256(text).digest(), name
         if key in self._found:
             self._found.move_to_end(key)
         else:
             self._found[key] = AsyncResult(), len(text)
             self._size += len(text)
-            gevent.spawn(self._read, text, key, self._found[key][0])
+            gevent.spawn(self._read, text, key, self._found[key][0], budget)
         answer = self._found[key][0]
         while len(self._found) > MOST or self._size > LARGEST:
             self._forget(next(iter(self._found)))
-        outcome: Outcome = answer.get()
+        outcome: Outcome = budget.wait(answer)
         return outcome
 
-    def _read(self, text: bytes, key: tuple[bytes, str], answer: "AsyncResult[Outcome]") -> None:
+    def _read(self, text: bytes, key: tuple[bytes, str], answer: "AsyncResult[Outcome]", budget: Budget) -> None:
         try:
-            small = len(text) <= _SMALL
-            work = functools.partial(_outcome if small else _outcome_of_large, text, key[1])
-            answer.set(off_hub(work, self._threads[small]))
+            if len(text) <= _SMALL:
+                answer.set(small_reader.run_through(functools.partial(_outcome, text, key[1]), budget))
+            else:
+                answer.set(reader.run_through(functools.partial(_outcome_of_large, text, key[1]), budget))
         except Exception as error:
             self._forget(key)
             answer.set_exception(error)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gevent
 from pydantic import BaseModel
 
 from esl_record.errors import CommandRefused, DocumentError, WebError
@@ -31,6 +30,7 @@ from esl_record.swml.methods.flow import (
     TransferParams,
 )
 from esl_record.swml.methods.parameters import Method
+from esl_record.swml.methods.variables import SET
 from esl_record.swml.reading import read
 from esl_record.swml.sounds import shown
 
@@ -138,6 +138,7 @@ class _Run:
 
     def _section(self, frame: Frame) -> None:
         before, self._call.params = self._call.params, frame.params
+        origin, self._call.origin = self._call.origin, frame.document.origin
         self._frames.append(frame)
         try:
             self._block((), frame.document.sections[frame.section])
@@ -150,6 +151,7 @@ class _Run:
         finally:
             self._frames.pop()
             self._call.params = before
+            self._call.origin = origin
 
     def _block(self, place: Place, steps: tuple[Step, ...], came_to: Any = None) -> None:
         if self._open >= OPEN:
@@ -182,12 +184,11 @@ class _Run:
             session = self._call.session
             log.debug("%s: %s: %s", session.label, session.pressed.redact(step), step.method)
         self._steps += 1
-        # A loop of steps that wait for nothing must not hold up other calls.
-        gevent.sleep(0)
         try:
             if self._steps > STEPS:
                 raise DocumentError("relay_script_method_execute_failed", f"more than {STEPS} steps")
-            self._call.session.raise_if_disconnected()
+            # A loop of steps that wait for nothing must not hold up other calls.
+            self._call.budget.begin_step()
             self._perform(step)
         except (_Jump, _Return, _Transfer):
             raise
@@ -269,17 +270,22 @@ class _Run:
                     transfers=self._transfers,
                 )
             )
-        (method.again or method.run if again else method.run)(self._call, params)
+        act = method.again or method.run if again else method.run
+        if method is SET:
+            act(self._call, params)
+            return
+        with self._call.budget.waiting():
+            act(self._call, params)
 
     def _given(self, step: Step, method: Method[Any]) -> Mapping[str, Any]:
         """The step's parameters with every reference replaced, once: what comes of one is not looked into again."""
         if isinstance(step.params, Mapping) and not method.whole:
             given = method.mapping(step.params)
             replaced = {name: value for name, value in given.items() if name not in method.unread}
-            return {**given, **substitute(replaced, self._call.scopes)}
+            return {**given, **substitute(replaced, self._call.scopes, self._call.budget)}
         if method.short in method.unread:
             return method.mapping(step.params)
-        given = method.mapping(substitute(step.params, self._call.scopes))
+        given = method.mapping(substitute(step.params, self._call.scopes, self._call.budget))
         for name in () if method.whole else given.keys() & method.unread:
             # No steps were made of what a variable holds.
             raise ParameterError(f"{method.name}: {name} must stand in the document, not in a variable")
@@ -289,13 +295,13 @@ class _Run:
         jumps = self._frames[-1].jumps
         if jumps[step.place] >= params.max:
             return
-        if params.when is None or condition(params.when, self._call.scopes):
+        if params.when is None or condition(params.when, self._call.scopes, self._call.budget):
             jumps[step.place] += 1
             raise _Jump(step, params.label)
 
     def _cond(self, step: Step, branches: Sequence[Branch], at: Place, came_to: Any = None) -> None:
         for number, branch in enumerate(branches):
-            if branch.when is not None and condition(branch.when, self._call.scopes):
+            if branch.when is not None and condition(branch.when, self._call.scopes, self._call.budget):
                 self._branch(step, (*at, number, "then"), came_to)
                 return
         for number, branch in enumerate(branches):
@@ -339,7 +345,11 @@ class _Run:
     def _transfer_after(self, dest: str | None, result: str) -> None:
         if result == "connected" and dest is not None:
             # What a document written as JSON refers to is its own.
-            dest = dest if dest.lstrip().startswith("{") else text_of(substitute(dest, self._call.scopes))
+            dest = (
+                dest
+                if dest.lstrip().startswith("{")
+                else text_of(substitute(dest, self._call.scopes, self._call.budget))
+            )
             raise _Transfer(self._destination(dest, {}))
 
     def _result(self, step: Step, result: ChoiceParams | list[Branch] | None, value: Any) -> None:
@@ -351,8 +361,8 @@ class _Run:
 
     def _named(self, variable: str) -> Any:
         """What a variable holds; where a reference stands for it, what that is: it is no name then."""
-        scopes = self._call.scopes
-        return substitute(variable, scopes) if refers(variable) else resolve(variable, scopes)
+        scopes, budget = self._call.scopes, self._call.budget
+        return substitute(variable, scopes, budget) if refers(variable) else resolve(variable, scopes, budget)
 
     def _destination(self, dest: str, params: Mapping[str, Any]) -> Frame:
         """What ``dest`` names: a section of this document, a document written as JSON, or a URL that gives one."""
@@ -360,9 +370,12 @@ class _Run:
         if dest in document.sections:
             return Frame(document, dest, params)
         if dest.lstrip().startswith("{"):
-            return Frame(read(dest.encode(errors="replace"), f"{document.name} (inline)"), "main", params)
+            return Frame(
+                read(dest.encode(errors="replace"), f"{document.name} (inline)", self._call.budget), "main", params
+            )
         if is_url(dest):
-            return Frame(fetched(self._call, dest, params), "main", params)
+            with self._call.budget.waiting():
+                return Frame(fetched(self._call, dest, params), "main", params)
         raise DocumentError(
             "relay_script_method_parameter_invalid_value",
             f"dest = {shown(dest.strip())[:80]!r}: there is no such section",

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from esl_record.status.event import Identity
+from esl_record.status.receiver import Origin
+from esl_record.swml.budget import Budget
+from esl_record.swml.folders import PlayFolders
 
 if TYPE_CHECKING:
     from esl_record.swml.document import Document
@@ -22,8 +25,11 @@ class Answer:
 class Web(Protocol):
     """What a document may reach by http."""
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> "Document":
-        """The document a server gives for ``payload``, checked. Raises DocumentError for what is none, WebError."""
+    def document(self, url: str, payload: Mapping[str, Any], budget: Budget) -> "Document":
+        """The document a server gives for ``payload``, checked; reading it spends from ``budget``.
+
+        Raises DocumentError for what is none, WebError.
+        """
 
     def request(
         self,
@@ -46,6 +52,7 @@ def _untold(url: str, key: str, state: str, body: Mapping[str, Any]) -> None:
 class Site:
     """The same for every call. ``envs`` is the scope of that name; ``dial_number`` and ``dial_sip`` are dial strings
     with ``{number}`` and ``{address}`` in them; ``voices`` are ``engine|voice`` by the names a document may use.
+    ``envs_origins`` are the web servers whose documents have ``envs``.
 
     ``tell`` queues a status event: its URL, the key within which events keep their order, its state, its body.
     """
@@ -55,5 +62,7 @@ class Site:
     dial_number: str = ""
     dial_sip: str = ""
     voices: Mapping[str, str] = field(default_factory=dict)
+    envs_origins: frozenset[Origin] = frozenset()
+    play_folders: PlayFolders = field(default_factory=PlayFolders)
     web: Web | None = None
     tell: Callable[[str, str, str, Mapping[str, Any]], None] = _untold

@@ -19,6 +19,7 @@ from esl_record.esl.pressed import Pressed
 from esl_record.logs import one_line
 from esl_record.status.attempt import plain, target
 from esl_record.status.receiver import Receiver, credentials
+from esl_record.swml.budget import Budget
 from esl_record.swml.copies import Copies
 from esl_record.swml.document import SIZE_LIMIT, Document
 from esl_record.swml.reading import read
@@ -60,14 +61,14 @@ class Web:
         self._timeout = timeout
         self._copies = copies
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> Document:
+    def document(self, url: str, payload: Mapping[str, Any], budget: Budget | None = None) -> Document:
         try:
             server = Receiver.of(url)
         except ValueError as error:
             raise DocumentError("relay_script_parse_error", f"dest: {error}") from None
         try:
             text = self._text(server, payload)
-            document = read(text, server.shown)
+            document = read(text, server.shown, budget)
         except (WebError, DocumentError) as error:
             copy = self._copies.find(url) if self._copies else None
             if copy is None:
@@ -76,7 +77,7 @@ class Web:
             pressed = Pressed()
             pressed.note(str(payload.get("vars", {}).get("prompt_value", "")))
             log.warning("%s; what it gave %s ago (h:mm:ss) is run", pressed.redact(error), age)
-            return read(copy.text.encode(), server.shown)
+            return read(copy.text.encode(), server.shown, budget)
         if self._copies:
             self._copies.keep(url, text.decode())
         return document

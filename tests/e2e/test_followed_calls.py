@@ -175,7 +175,7 @@ def test_the_recording_of_a_call_that_is_elsewhere_goes_on(
     phone: Phone, linked: RunningService, far: str, doing: str
 ) -> None:
     linked.start()
-    does = {"play": f"tone_stream://%({FOREVER},0,{THEIRS})"} if doing == "play" else connect(phone, far)
+    does = {"play": f"tone_stream://%({FOREVER // 5},0,{THEIRS});loops=5"} if doing == "play" else connect(phone, far)
     call = Orphan(phone, linked, linked.document("orphan", "answer", RECORD, does, "hangup"))
     if doing != "play":
         call.bridged()

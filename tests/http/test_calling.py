@@ -9,6 +9,7 @@ from http_fakes import CALL, MakeSite, Site, codes
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
 from esl_record.esl.causes import CAUSES
 from esl_record.http.calling import Reason
+from esl_record.live import MOST_AT_ONCE
 from esl_record.recording.machine import PauseBehavior, State
 from esl_record.recording.params import Direction, Format
 
@@ -94,6 +95,14 @@ def test_a_recording_without_a_name_gets_one(calling: Site, params: object) -> N
     answer = calling.tell("calling.record", params)
     assert list(calling.recorders) == [answer.json["control_id"]]
     assert calling.tell("calling.record", params).json["control_id"] != answer.json["control_id"]
+
+
+def test_one_recording_too_many_is_refused(calling: Site) -> None:
+    for number in range(MOST_AT_ONCE):
+        started(calling, f"c{number}")
+    answer = calling.tell("calling.record", {"control_id": "more"})
+    assert (answer.status_code, codes(answer)) == (422, [("too_many_recordings", "id")])
+    assert f"at most {MOST_AT_ONCE}" in answer.text
 
 
 def test_a_name_in_use_is_refused(calling: Site) -> None:

@@ -115,7 +115,7 @@ class ChanceWeb:
         self._chance = chance
         self._texts = texts
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> Document:
+    def document(self, url: str, payload: Mapping[str, Any], *_: object) -> Document:
         json.dumps(payload)
         return check(parse(self._answer(), url))
 

@@ -138,6 +138,13 @@ def test_a_destination_is_dialled_by_its_dial_string(to: str, endpoint: str) -> 
     assert groups(dialled) == [[(endpoint, PLAIN)]]
 
 
+def test_more_destinations_than_the_switch_rings_are_refused_unread() -> None:
+    with pytest.raises(ParameterError, match="up to 128 destinations"):
+        connected({"serial_parallel": [[{"to": object()}] * 100] * 100})
+    with pytest.raises(ParameterError, match="headers"):
+        connected({"to": "sip:a@b", "headers": [{"name": "X-A", "value": "b"}] * 65})
+
+
 REFUSED = [
     ("queue:support", "queues"),
     ("stream:wss://example.com/audio", "WebSocket streams"),

@@ -34,7 +34,7 @@ class FakeWeb:
         self.given = given
         self.payloads: list[tuple[str, Any]] = []
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> Document:
+    def document(self, url: str, payload: Mapping[str, Any], *_: object) -> Document:
         self.payloads.append((url, json.loads(json.dumps(payload))))
         found = self.given[url.rpartition("/")[2]]
         if isinstance(found, Exception):
@@ -47,7 +47,7 @@ class FakeWeb:
 
 def calling(web: FakeWeb | None, session: FakeSession | None = None, **variables: object) -> Call:
     call = call_on(session or FakeSession(), **variables)
-    call.site = Site(web=web, envs={"stage": "test"})
+    call.site = Site(web=web, envs={"stage": "test"}, envs_origins=frozenset({("https", "example.com", 443)}))
     return call
 
 
@@ -80,6 +80,39 @@ def test_a_document_of_a_server_is_run_and_the_first_goes_on() -> None:
     assert set(payload) == {"call", "vars", "params", "envs"}
     assert payload["call"] == call.scopes["call"] | {"call_state": "created"}
     assert (payload["vars"], payload["params"], payload["envs"]) == ({"a": 1}, {"who": "Ann"}, {"stage": "test"})
+
+
+def test_envs_go_only_to_servers_on_the_list_and_only_their_documents_read_them() -> None:
+    reads = text({"set": {"seen": "${envs.stage}${stage}${'' + envs.stage}"}}, {"return": 1})
+    for origins, seen in (((), "undefined"), ([("https", "example.com", 443)], "testtesttest")):
+        web = FakeWeb(next=reads)
+        call = calling(web)
+        call.site = Site(web=web, envs={"stage": "test"}, envs_origins=frozenset(origins))
+        inner = {"execute": {"dest": URL, "on_return": [{"set": {"own": "${envs.stage}"}}]}}
+        run(parse(text(inner), "first"), call)
+        assert (call.vars["seen"], call.vars["own"]) == (seen, "test")
+        assert web.payloads[0][1]["envs"] == ({"stage": "test"} if origins else {})
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [("http", "example.com", 443), ("https", "example.com", 8443), ("https", "www.example.com", 443), ("", "", 0)],
+)
+def test_another_scheme_host_or_port_is_another_server(origin: tuple[str, str, int]) -> None:
+    web = FakeWeb(next=text({"set": {"seen": "${envs.stage}"}}))
+    call = calling(web)
+    call.site = Site(web=web, envs={"stage": "test"}, envs_origins=frozenset({origin}))
+    start(URL, Library(None), call)
+    assert (web.payloads[0][1]["envs"], call.vars["seen"]) == ({}, "")
+
+
+def test_a_document_within_one_of_a_server_is_that_servers() -> None:
+    inner = text({"set": {"seen": "${envs.stage}"}})
+    web = FakeWeb(next=text({"transfer": inner}))
+    call = calling(web)
+    call.site = Site(web=web, envs={"stage": "test"})
+    start(URL, Library(None), call)
+    assert call.vars["seen"] == ""
 
 
 def test_a_transfer_to_a_server_does_not_come_back() -> None:

@@ -21,7 +21,8 @@ from esl_record.swml.methods import METHODS
 from esl_record.swml.methods.play import LEVELS
 from esl_record.swml.rings import RINGS
 from esl_record.swml.site import Site
-from esl_record.swml.sounds import LONGEST_RING, playable, shown
+from esl_record.swml.sounds import FORMATS, LONGEST_RING, LONGEST_SILENCE, LONGEST_TEXT, playable, shown
+from esl_record.swml.tones import LONGEST, MOST_TONES
 
 SOUNDS = [
     ("say:Hello there", ("speak", "Hello there")),
@@ -54,6 +55,26 @@ SOUNDS = [
     ("tone_stream://%(250,0,1000)", ("playback", "tone_stream://%(250,0,1000)")),
     ("tone_stream://%(250,50,1000);loops=3", ("playback", "tone_stream://%(250,50,1000);loops=3")),
     ("silence_stream://1000,1400", ("playback", "silence_stream://1000,1400")),
+    ("silence_stream://-1", ("playback", "silence_stream://-1")),
+    *(
+        (f"tone_stream://{tone}", ("playback", f"tone_stream://{tone}"))
+        for tone in (
+            "%(60000,0,440)",
+            "%(1000,500,440.5,480);%(2000, 0, 440)",
+            "%(100,0,1000)%(100,0,2000)",
+            "v=-13;%(120,60,600);%(120,0,900)",
+            "L=30;%(1000,1000,440)",
+            "l=3;%(1000,1000,440);%(100,0,440)",
+            "d=200;w=100;0123456789*#ABCD",
+            "v=-7;>=2;+=0.1;%(1000,0,440)",
+            "%(2000,4000,440,480);loops=-1",
+            "%(2000,4000,440,480);LOOPS=10000",
+        )
+    ),
+    ("ring:90:us", ("playback", "tone_stream://%(2000,4000,440,480);loops=15")),
+    ("/var/sounds/hello.WAV@@8000", ("playback", "/var/sounds/hello.WAV@@8000")),
+    ("/var/sounds/hello", ("playback", "/var/sounds/hello")),
+    ("/var/sounds.d/hello", ("playback", "/var/sounds.d/hello")),
     ("/var/sounds/hello.wav", ("playback", "/var/sounds/hello.wav")),
     ("/var/sounds/hello there.wav", ("playback", "/var/sounds/hello there.wav")),
     ("file:///var/sounds/hello.wav", ("playback", "/var/sounds/hello.wav")),
@@ -104,6 +125,65 @@ REFUSED = [
     "tone_stream://\u00fc",
     "silence_stream://",
     "silence_stream://1000\r\nX: y",
+    "tone_stream://%(30000000,0,440)",
+    "tone_stream://%(0,30000000,440)",
+    "tone_stream://%(60001,0,440)",
+    "tone_stream://%(30000,0,440);%(30001,0,440)",
+    "tone_stream://%(30000,0,440)%(30001,0,440)",
+    "tone_stream://L=100;%(1000,0,440)",
+    "tone_stream://%(1000,0,440);L=100",
+    "tone_stream://L=1;L=100;%(1000,0,440)",
+    "tone_stream://l=100;%(1000,0,440)",
+    "tone_stream://l=-1;%(1000,0,440)",
+    "tone_stream://L=999999999999;%(1,0,440)",
+    "tone_stream://L=1000000;%(0,0,440)",
+    "tone_stream://l=1000000;%(0,0,440)",
+    "tone_stream://d=60000;12",
+    "tone_stream://12;d=60000;L=2",
+    "tone_stream://w=60000;12",
+    "tone_stream://" + "1" * 3000,
+    "tone_stream://r=4000000;%(1000,0,440)",
+    "tone_stream://c=1000;%(1000,0,440)",
+    "tone_stream://%(-1,0,440)",
+    "tone_stream://%(1e9,0,440)",
+    "tone_stream://%(1000,0,440",
+    "tone_stream://%(1000,0)",
+    "tone_stream://%(1000)",
+    "tone_stream://%(10,0" + ",440" * 19 + ")",
+    "tone_stream://1(1000,0,440)",
+    "tone_stream://v=-20",
+    "tone_stream://%(1000,0,440);loops=0",
+    "tone_stream://%(1000,0,440);loops=10001",
+    "tone_stream://%(1000,0,440);loops=-2",
+    "tone_stream://%(1000,0,440);loops=1;L=100",
+    "tone_stream://%(1000,0,440);loops=1!/etc/passwd.wav",
+    "tone_stream://%(1000,0,440)!/etc/passwd.wav",
+    "tone_stream://{loops=1}%(1000,0,440)",
+    "tone_stream://${system(ls)}",
+    "Tone_Stream://%(30000000,0,440)",
+    "silence_stream://99999999",
+    "silence_stream://-2",
+    "silence_stream://0",
+    "silence_stream://1e9",
+    "silence_stream://{a=b}100",
+    "silence:43201",
+    "/" + "x" * 5000 + ".wav",
+    "/bin/true;touch /tmp/x;.shell_stream",
+    "/bin/true.SHELL_STREAM",
+    "/bin/true.shell_stream@@1.wav",
+    "/a.file_string",
+    "/a!/b.file_string",
+    "/a.tone_stream",
+    "/a.local_stream",
+    "/a.say",
+    "/a.phrase",
+    "/a.tts",
+    "/a.vlc",
+    "/a.lua",
+    "/a.wav\u0130",
+    "file:///bin/true%2Eshell_stream",
+    "https://example.com/a.shell_stream",
+    "https://example.com/a?b=.file_string",
     "{loops=-1}/var/sounds/hello.wav",
     "{a=b}tone_stream://%(1,1,1)",
     "[a=b]/hello.wav",
@@ -147,7 +227,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("url", REFUSED, ids=ascii)
 def test_any_other_url_is_refused_and_named(url: str) -> None:
-    with pytest.raises(ValueError, match=r"understood|wanted"):
+    with pytest.raises(ValueError, match=r"understood|wanted|tone stream of"):
         playable(url)
     with pytest.raises(ParameterError) as caught:
         METHODS["play"](call_on(FakeSession()), url)
@@ -177,18 +257,91 @@ PARTS = re.compile(r"%\((\d+),(\d+),([\d,]+)\)")
 @given(st.sampled_from(sorted(RINGS)), st.integers(1, round(LONGEST_RING * 1000)))
 def test_a_ring_lasts_as_long_as_asked_and_follows_its_cadence(country: str, ms: int) -> None:
     kind, argument = playable(f"ring:{ms / 1000:.3f}:{country}")
-    tones = argument.removeprefix("tone_stream://").split(";")
+    *tones, last = argument.removeprefix("tone_stream://").split(";")
+    loops = int(last.removeprefix("loops=")) if last.startswith("loops=") else 1
+    cadence = RINGS[country]
+    cycle = sum(on + off for on, off, _ in cadence)
+    tones += [last] if loops == 1 else []
     parts = [PARTS.fullmatch(tone) for tone in tones]
     assert kind == "playback"
     assert all(parts)
     played = [(int(part[1]), int(part[2]), part[3]) for part in parts if part]
-    assert sum(on + off for on, off, _ in played) == ms
-    cadence = RINGS[country]
+    lasts = loops * sum(on + off for on, off, _ in played)
+    # One of more than a minute ends with a whole ring.
+    assert lasts == ms if ms <= LONGEST * 1000 else ms <= lasts < ms + cycle
     for number, (on, off, hertz) in enumerate(played):
         whole = cadence[number % len(cadence)]
         last = number == len(played) - 1
         assert hertz == whole[2]
         assert (on <= whole[0] and off <= whole[1]) if last else (on, off) == whole[:2]
+
+
+SETTINGS = st.one_of(
+    st.tuples(st.sampled_from("dwlLv"), st.integers(-1, 10**8)).map(lambda pair: f"{pair[0]}={pair[1]}"),
+    st.tuples(st.integers(0, 10**8), st.integers(0, 10**5)).map(lambda pair: f"%({pair[0]},{pair[1]},440)"),
+    st.sampled_from(["1", "12*#", "r=48000", "c=2", "loops=-1", "loops=5", "", " ", "!", "{a=b}"]),
+)
+
+
+def made(text: str) -> tuple[int, float]:
+    """The tones and the ms that the switch makes for ``text``, after ``teletone_run``."""
+    text = text.partition(";loops=")[0]
+    duration, wait, loops, rounds, looping, count, ms = 250.0, 62.5, 0, 0, False, 0, 0.0
+    while True:
+        for part in text.split(";"):
+            name, equals, value = part.strip(" ").partition("=")
+            if equals and len(name) == 1:
+                number = int(float(value))
+                duration, wait = number if name == "d" else duration, number if name == "w" else wait
+                loops = number if name == "l" else loops
+                if name == "L" and number > 0 and not looping:
+                    rounds, looping = number, True
+                continue
+            for tone in re.findall(r"%\([^)]*\)|[0-9*#A-D]", part):
+                lasts = sum(map(int, tone[2:-1].split(",")[:2])) if tone[0] == "%" else duration + wait
+                while True:
+                    count, ms = count + 1, ms + lasts
+                    loops -= loops > 0
+                    if not loops or count > 2 * MOST_TONES:
+                        break
+        rounds -= rounds > 0
+        if not rounds or count > 2 * MOST_TONES:
+            return count, ms
+
+
+@given(st.lists(SETTINGS, min_size=1, max_size=6).map(";".join))
+def test_a_tone_stream_that_is_played_is_made_within_the_limits(text: str) -> None:
+    try:
+        playable(f"tone_stream://{text}")
+    except ValueError:
+        return
+    count, ms = made(text)
+    assert 0 < count <= MOST_TONES
+    assert ms <= LONGEST * 1000
+
+
+def test_a_limit_is_named() -> None:
+    for url, limit in (
+        ("tone_stream://%(30000000,0,440)", f"{LONGEST:g} s"),
+        ("tone_stream://L=1000000;%(0,0,440)", f"{MOST_TONES} tones"),
+        ("silence:1e5", str(LONGEST_SILENCE)),
+        ("say:" + "x" * 5000, str(LONGEST_TEXT)),
+    ):
+        with pytest.raises(ValueError, match=limit):
+            playable(url)
+
+
+@given(st.from_regex(r"/[a-z!@{}|; ./]{0,12}\.[A-Za-z_@!0-9]{1,12}", fullmatch=True))
+def test_the_switch_chooses_a_reader_of_sound_for_whatever_path(path: str) -> None:
+    try:
+        _, argument = playable(path)
+    except ValueError:
+        return
+    # What mod_dptools plays, and the extension by which the core chooses who reads it.
+    at = argument.find("@")
+    name = argument[:at] if argument[at : at + 2] == "@@" else argument
+    extension = name.rpartition(".")[2]
+    assert "/" in extension or extension.lower() in FORMATS
 
 
 KINDS = ["say:", "silence:", "ring:", "ring:5:", "tone_stream://", "silence_stream://", "file://", "http://", "/", ""]

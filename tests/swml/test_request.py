@@ -52,7 +52,7 @@ class FakeWeb:
             raise self.answer
         return self.answer
 
-    def document(self, url: str, payload: Mapping[str, Any]) -> Document:
+    def document(self, url: str, payload: Mapping[str, Any], *_: object) -> Document:
         raise AssertionError("no document was to be fetched")
 
 

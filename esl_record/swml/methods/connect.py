@@ -10,9 +10,10 @@ from esl_record.esl.session import Session
 from esl_record.recording.params import ParameterError
 from esl_record.swml.bridging import Bridging, Outcome, Party, reason_of
 from esl_record.swml.call import Call
-from esl_record.swml.dialing import SPECIAL, Leg, Origin, Target, dial_string, display_name, filled, is_plain
+from esl_record.swml.dialing import MOST_LEGS, SPECIAL, Leg, Origin, Target, dial_string, display_name, filled, is_plain
 from esl_record.swml.methods.destinations import LONGEST, ConnectParams, Destination
 from esl_record.swml.methods.parameters import Method
+from esl_record.swml.methods.play import check_playable
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ class ConnectMethod(Method[ConnectParams]):
             raise ParameterError(
                 f"connect: one of {', '.join(WAYS)} is wanted; {told}", "invalid_value" if ways else "missing"
             )
+        groups = found.get("serial_parallel")
+        if isinstance(groups, list) and sum(len(one) for one in groups if isinstance(one, list)) > MOST_LEGS:
+            # Each by itself is checked below, which for all that a document can hold would take long.
+            raise ParameterError(f"connect: serial_parallel: up to {MOST_LEGS} destinations are wanted")
         return found
 
 
@@ -96,6 +101,8 @@ def _bridged(call: Call, given: ConnectParams, groups: list[list[Destination]], 
     if given.ringback is None:
         dialling |= {"bridge_early_media": "true"}
     else:
+        for sound in given.ringback.sounds:
+            check_playable(call, sound)
         dialling |= {"ignore_early_media": "true", "instant_ringback": "true"}
         lent |= {"ringback": given.ringback.heard, "transfer_ringback": given.ringback.heard}
     text = dial_string([[leg for _, leg in group] for group in legs], dialling)

@@ -16,6 +16,11 @@ from esl_record.swml.sounds import playable
 LONGEST = 80
 """Bytes of a user's name, and of a password."""
 
+MOST_RINGS = 32
+"""Sounds of a ringback."""
+
+MOST_HEADERS = 64
+
 TIMEOUT = 60.0
 MAX_DURATION = 14_400.0
 """Seconds, as in SWML."""
@@ -127,7 +132,7 @@ class Device(Parameters):
 
     from_: Caller = Field(default="", alias="from")
     from_name: str = ""
-    headers: list[Header] = Field(default_factory=list)
+    headers: Annotated[list[Header], Field(max_length=MOST_HEADERS)] = Field(default_factory=list)
     codecs: Annotated[str, AfterValidator(_codecs)] = ""
     webrtc_media: Flag = False
     session_timeout: Annotated[float, BeforeValidator(number), Field(ge=1, multiple_of=1, allow_inf_nan=False)] = 0.0
@@ -159,7 +164,7 @@ class Ringback(Parameters):
     may be told besides has no meaning for it, or none the switch could give it."""
 
     url: Ringing = ""
-    urls: list[Ringing] = Field(default_factory=list)
+    urls: Annotated[list[Ringing], Field(max_length=MOST_RINGS)] = Field(default_factory=list)
     auto_answer: Flag = True
     say_voice: str | None = None
     say_language: str | None = None
@@ -177,7 +182,12 @@ class Ringback(Parameters):
     @property
     def heard(self) -> str:
         """As the switch has it. A tone or a silence by itself it could not begin again, and would dial no further."""
-        return f"file_string://{'!'.join(self.urls or [self.url])}"
+        return f"file_string://{'!'.join(self.sounds)}"
+
+    @property
+    def sounds(self) -> list[str]:
+        """Each as the switch has it."""
+        return self.urls or [self.url]
 
 
 Destinations = Annotated[list[Destination], Field(min_length=1, max_length=MOST_LEGS)]

@@ -11,6 +11,9 @@ from esl_record.recording.params import number
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method, Parameters
 
+MOST_BRANCHES = 1000
+"""Of one ``cond``: all of them are read again whenever it is run."""
+
 Times = Annotated[float, BeforeValidator(number), Field(ge=1, le=100, multiple_of=1)]
 
 
@@ -40,8 +43,11 @@ class Branch(Parameters):
         return self
 
 
+Branches = Annotated[list[Branch], Field(max_length=MOST_BRANCHES)]
+
+
 class CondParams(Parameters):
-    branches: list[Branch]
+    branches: Branches
 
 
 class SwitchParams(Parameters):
@@ -61,7 +67,7 @@ class ChoiceParams(Parameters):
 
 
 Result = Annotated[
-    Annotated[ChoiceParams, Tag("switch")] | Annotated[list[Branch], Tag("cond")],
+    Annotated[ChoiceParams, Tag("switch")] | Annotated[Branches, Tag("cond")],
     Discriminator(lambda given: "cond" if isinstance(given, list) else "switch"),
 ]
 """What is done after a step, by what it came to: a switch, or the branches of a cond."""

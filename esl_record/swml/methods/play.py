@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, HttpUrl, model_validator
 
 from esl_record.errors import CallGone
-from esl_record.recording.params import Flag, number
+from esl_record.recording.params import Flag, ParameterError, number
 from esl_record.swml import voice
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method, Parameters
@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 LEVELS = {-4: -14.0, -3: -8.0, -2: -4.4, -1: -1.9, 0: 0.0, 1: 2.3, 2: 7.2, 3: 10.4, 4: 12.7}
 """Decibels of the steps by which the switch makes louder and softer; it has no others."""
+
+MOST_SOUNDS = 256
+"""Sounds of one step."""
 
 SILENT = "say:"
 """The URL of those who give several others."""
@@ -46,7 +49,7 @@ class PlayParams(SoundParams):
 
     auto_answer: Flag = True
     url: Playable
-    urls: list[Playable] = Field(default_factory=list)
+    urls: Annotated[list[Playable], Field(max_length=MOST_SOUNDS)] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -86,10 +89,20 @@ def play(call: Call, given: SoundParams, urls: Sequence[str]) -> bool:
     return all(played)
 
 
+def check_playable(call: Call, sound: str) -> None:
+    """Raise ParameterError if the document that is being run must not play ``sound``, which is as the switch has it."""
+    delimiter = call.session.data.get("variable_playback_delimiter", "")[:1]
+    if delimiter and delimiter in sound:
+        raise ParameterError(f"{shown(sound)!r}: {delimiter!r} parts sounds here: it is the call's playback_delimiter")
+    call.site.play_folders.check(sound, fetched=call.origin is not None)
+
+
 def _played(call: Call, given: SoundParams, url: str) -> bool:
     session, (application, argument) = call.session, playable(url)
     if not argument:
         return True
+    if application == "playback":
+        check_playable(call, argument)
     if application == "speak":
         names = [str(getattr(given, name) or call.vars.get(name) or "") for name in _VOICE]
         engine, speaker = voice.chosen(names, call.site.voices)

@@ -12,7 +12,7 @@ from esl_record.recording.params import DTMF_DIGITS, Flag, Seconds, number
 from esl_record.status.event import COLLECT
 from esl_record.swml.call import Call
 from esl_record.swml.methods.parameters import Method
-from esl_record.swml.methods.play import SoundParams, play, teller
+from esl_record.swml.methods.play import MOST_SOUNDS, SoundParams, play, teller
 from esl_record.swml.sounds import Playable
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class PromptParams(SoundParams):
     """
 
     auto_answer: Flag = True
-    play: Annotated[list[Playable], BeforeValidator(_several)]
+    play: Annotated[list[Playable], BeforeValidator(_several), Field(max_length=MOST_SOUNDS)]
     max_digits: Annotated[float, BeforeValidator(number), Field(ge=1, multiple_of=1, allow_inf_nan=False)] = 1.0
     terminators: Annotated[str, BeforeValidator(_digits)] = ""
     digit_timeout: Seconds = 5.0

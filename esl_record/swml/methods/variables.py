@@ -22,7 +22,7 @@ class UnsetParams(BaseModel):
 
 def _set(call: Call, given: SetParams) -> None:
     together = {**call.vars, **(given.model_extra or {})}
-    limit(together)
+    limit(together, call.budget)
     call.vars.update(together)
 
 
