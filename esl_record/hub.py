@@ -1,16 +1,23 @@
-"""gevent's hub: what must not run on it."""
+"""gevent's hub: what must not run on it, and how those that could keep it busy share it."""
 
+import time
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import Event as Flag
 from gevent.threadpool import ThreadPool
 
 T = TypeVar("T")
 
+TURN = 0.005
+"""Seconds that all readers together may use in one round of gevent's loop before the others are let in."""
+
 _THREADS = 10
+_BEFORE_ALL = 2
 _pools: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()
+_rounds: WeakKeyDictionary[object, "Round"] = WeakKeyDictionary()
 
 
 def off_hub(work: Callable[[], T], pool: ThreadPool | None = None) -> T:
@@ -42,3 +49,77 @@ def _outcome(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
         return work(), None
     except Exception as error:
         return None, error
+
+
+class Turns:
+    """Lets everything else run between two steps, however many greenlets have a next step ready.
+
+    A socket that is ready never makes gevent wait, and ``sleep(0)`` keeps timers waiting for many milliseconds. So
+    each step has a round of gevent's loop for itself, in which all timers due are run.
+    """
+
+    def __init__(self) -> None:
+        self._last = Flag()
+        self._last.set()
+
+    def take(self) -> None:
+        """Wait until it is the turn of the caller."""
+        # One after the other: a semaphore would go to whoever has just had it and asks again at once.
+        before, mine = self._last, Flag()
+        self._last = mine
+        try:
+            before.wait()
+            # Before all others in its round, or the readers would stand still while there is always another.
+            gevent.idle(_BEFORE_ALL)
+        finally:
+            mine.set()
+
+
+class Round:
+    """The time that the readers of one hub use in one round of its loop."""
+
+    def __init__(self, hub: Any) -> None:
+        self.turns = Turns()
+        self._loop = hub.loop
+        self._number = -1
+        self._until = 0.0
+
+    def is_spent(self, now: float) -> bool:
+        """Whether the readers have had their part of this round, as of ``now``."""
+        if self._loop.iteration != self._number:
+            self._number, self._until = self._loop.iteration, now + TURN
+        return now >= self._until
+
+
+class Reader:
+    """One reader of a socket that may always be ready, and the time it has used since its last turn."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._used = 0.0
+        hub = gevent.get_hub()
+        if hub not in _rounds:
+            _rounds[hub] = Round(hub)
+        self._round = _rounds[hub]
+
+    def begin(self) -> None:
+        """Note that the reader has something to do from now on: it has waited until now."""
+        self._began = self._clock()
+
+    def step(self) -> None:
+        """Note the end of a step, and wait where the readers have used up their part of this round.
+
+        Whoever has used up a turn alone queues with others like it, and does not delay those that have little to do.
+        """
+        now = self._clock()
+        self._used += now - self._began
+        if self._used >= TURN:
+            self._round.turns.take()
+            self._used = 0.0
+        elif self._round.is_spent(now):
+            gevent.idle(_BEFORE_ALL)
+        else:
+            self._began = now
+            return
+        self._began = self._clock()

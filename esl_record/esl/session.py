@@ -11,8 +11,9 @@ from gevent.event import AsyncResult
 from gevent.event import Event as Flag
 from greenswitch.esl import OutboundSession
 
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
 from esl_record.esl import wire
+from esl_record.esl.allowance import Allowance
 from esl_record.esl.channel import HELD, ChannelCommands, pace_of
 from esl_record.esl.connection import Connection
 from esl_record.esl.pressed import Pressed
@@ -50,6 +51,9 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     does not answer, CommandRefused if it says no.
     """
 
+    body_limit = 1 << 19
+    """What a command is answered about one call is far below."""
+
     def __init__(self, sock: socket.socket, address: tuple[str, int], *, timeout: float = 5.0) -> None:
         self.address = address
         self.data: Mapping[str, str] = {}
@@ -61,6 +65,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.pressed = Pressed()
         self.at_answer: list[Flag] = []
         """Each is set when something that starts at the answer has started; ``answer`` waits for them."""
+        self._allowance = Allowance()
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
@@ -326,6 +331,16 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         return CallGone(f"{self.label}: {why}") if why else super().gone()
 
     # ---- what the switch says
+
+    def _request(self, data: bytes, name: str) -> wire.Frame:
+        self._allowance.earn()
+        return super()._request(data, name)
+
+    def admit_event(self, event: wire.Event, size: int) -> None:
+        if not self.data:
+            self._count_unasked(f"{event.name[:40]} before the channel's data")
+        if not self._allowance.spend(size):
+            raise WireError("more events than the switch sends of one call")
 
     def on_event(self, event: wire.Event) -> None:
         if event.name == "CHANNEL_EXECUTE_COMPLETE":

@@ -7,42 +7,17 @@ from typing import Any
 
 import gevent
 from gevent import socket
-from gevent.event import Event as Flag
 from gevent.pywsgi import Input, WSGIHandler
 
 from esl_record.http import head
 from esl_record.http.body import LIMIT
+from esl_record.hub import Turns
 
 log = logging.getLogger(__name__)
 
 _LAST_WORDS = 1.0
 _PIECE = 8192
-_BEFORE_ALL = 2
 _ANSWER = "HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-class Turns:
-    """Lets everything else go on between two steps of the HTTP side, however many connections have something to do.
-
-    A socket that is ready never makes gevent wait, and ``sleep(0)`` keeps timers waiting for many milliseconds. So
-    each step, a request or a piece read, has a round of gevent's loop for itself, in which all timers due are run.
-    """
-
-    def __init__(self) -> None:
-        self._last = Flag()
-        self._last.set()
-
-    def take(self) -> None:
-        """Waits until it is the turn of whoever asks."""
-        # One after the other: a semaphore would go to whoever has just had it and asks again at once.
-        before, mine = self._last, Flag()
-        self._last = mine
-        try:
-            before.wait()
-            # Before all others in its round, or the HTTP side would stand still while there is always another.
-            gevent.idle(_BEFORE_ALL)
-        finally:
-            mine.set()
 
 
 class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types

@@ -10,7 +10,8 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 from esl_record.http.access import is_loopback
-from esl_record.http.connection import Connection, Turns
+from esl_record.http.connection import Connection
+from esl_record.hub import Turns
 
 log = logging.getLogger(__name__)
 
