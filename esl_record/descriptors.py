@@ -5,8 +5,8 @@ import resource
 from esl_record.errors import ConfigError
 
 _A_CALL = 5
-_ELSE = 2048
-"""Listener, database, documents, connections of callbacks and downloads."""
+_ELSE = 3584
+"""Listener, connections of unknown calls and of refused ones, database, documents, callbacks and downloads."""
 
 
 def provide(capacity: int) -> None:

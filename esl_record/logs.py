@@ -40,14 +40,17 @@ class Sparing:
         self._period = period
         self._counts: dict[str, int] = {}
 
-    def __call__(self, level: int, message: str, *arguments: object) -> None:
+    def __call__(self, level: int, message: str, *arguments: object, exc_info: bool = False) -> bool:
+        """Log ``message`` with its ``arguments`` unless that was done often enough; return whether it was done."""
         if not self._log.isEnabledFor(level):
-            return
+            return False
         count = self._counts[message] = self._counts.get(message, 0) + 1
         if count == 1:
             gevent.spawn_later(self._period, self._sum_up, level, message)
-        if count <= self._first:
-            self._log.log(level, message, *arguments)
+        if count > self._first:
+            return False
+        self._log.log(level, message, *arguments, exc_info=exc_info)
+        return True
 
     def _sum_up(self, level: int, message: str) -> None:
         left_out = self._counts.pop(message) - self._first

@@ -29,6 +29,8 @@ DEFAULTS: Mapping[str, object] = {
     "handlers": None,
     "peers": ["127.0.0.0/8", "::1/128"],
     "capacity": 2000,
+    "peer_capacity": 0,
+    "socket_secrets": [],
     "command_timeout": 5.0,
     "inband_dtmf": "off",
     "stall_timeout": 10.0,

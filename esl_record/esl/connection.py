@@ -122,7 +122,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
             try:
                 listener(event)
             except Exception:
-                log.exception("%s: listener failed at %s", self.label, event.name)
+                _sparing(logging.ERROR, "%s: listener failed at %s", self.label, event.name, exc_info=True)
 
     def on_notice(self, frame: wire.Frame) -> None:
         """A ``text/disconnect-notice``: the end of the file follows it, or events first where it lingers."""
@@ -148,6 +148,12 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         while self._replies:
             self._replies.popleft().set_exception(self.gone())
         self.closed.set()
+
+    def give_up(self, fault: Exception) -> None:
+        """End all waits with CallGone, because of ``fault``; nothing more can be asked, and nothing is read."""
+        self._lost(fault)
+        if self._receive_events_greenlet is not gevent.getcurrent():
+            self._receive_events_greenlet.kill(block=False)
 
     def gone(self) -> CallGone:
         """The error of whoever still wants something of this connection; it says what ended it."""

@@ -14,7 +14,7 @@ from greenswitch.esl import OutboundSession
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
 from esl_record.esl import wire
 from esl_record.esl.allowance import Allowance
-from esl_record.esl.channel import HELD, ChannelCommands, pace_of
+from esl_record.esl.channel import HELD, ChannelCommands, pace_of, without_secret
 from esl_record.esl.connection import Connection
 from esl_record.esl.pressed import Pressed
 
@@ -45,7 +45,7 @@ _EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
 
 
 class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
-    """greenswitch's ``OutboundSession``, hardened. Use ``begin`` first.
+    """greenswitch's ``OutboundSession``, hardened. Use ``connect`` first, then ``begin``.
 
     Every verb raises CallGone once the caller has hung up or the connection has ended, CommandTimeout if the switch
     does not answer, CommandRefused if it says no.
@@ -57,6 +57,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     def __init__(self, sock: socket.socket, address: tuple[str, int], *, timeout: float = 5.0) -> None:
         self.address = address
         self.data: Mapping[str, str] = {}
+        self.secret = ""
+        """What the dialplan has given as such."""
         self.hangup_cause: str | None = None
         self.left = False
         """The call was sent elsewhere in the switch; its events still come."""
@@ -75,8 +77,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     # ---- the call
 
     def begin(self) -> None:
-        """Takes control: asks for the channel's data and its events."""
-        self.connect()
+        """Takes control once the channel's data is there: asks for its events."""
         self._held = f"variable_{HELD}" in self.data
         # An earlier run of this service, or another document, may have asked for digits.
         self.pressed.note(self.data.get("variable_prompt_value", ""))
@@ -85,7 +86,9 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.linger(LINGER)
 
     def connect(self) -> None:
-        self.data = self.session_data = self.send("connect").headers
+        """Ask for the channel's data."""
+        self.data, self.secret = without_secret(self.send("connect").headers)
+        self.session_data = self.data
 
     def myevents(self) -> None:
         self.send("myevents")

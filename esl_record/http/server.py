@@ -1,7 +1,6 @@
 """The listener of the HTTP side: gevent's own server, with limits, and the log in one place."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -12,6 +11,7 @@ from gevent.pywsgi import WSGIServer
 from esl_record.http.access import is_loopback
 from esl_record.http.connection import Connection
 from esl_record.hub import Turns
+from esl_record.peers import PeerCount, peer_key
 
 log = logging.getLogger(__name__)
 
@@ -126,24 +126,19 @@ class _Server(WSGIServer):  # type: ignore[misc]  # gevent's server has no types
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.turns = Turns()
-        self._peers: Counter[str] = Counter()
+        self._peers = PeerCount()
 
     def handle(self, sock: socket.socket, address: Any) -> None:
-        peer = address[0]
+        peer = peer_key(address[0])
         if self._peers[peer] >= share(peer, self.connections):
             log.debug("http: %s has too many connections", peer)
             _refuse(sock)
             return
-        self._peers[peer] += 1
-        try:
+        with self._peers.another(peer):
             sock.settimeout(self.patience)
             # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             super().handle(sock, address)
-        finally:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
 
 
 def share(peer: str, connections: int) -> int:

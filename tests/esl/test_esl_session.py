@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from peer import LIMIT, Peer, completion, event, event_uuid
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
@@ -809,7 +810,7 @@ def place() -> Iterator[Callable[[Handler, Caller], Placed]]:
     def placing(handler: Handler, caller: Caller) -> Placed:
         given: list[Any] = []
         server = Server(
-            ("127.0.0.1", 0), lambda session: given.append(handler(session)), capacity=9, peers=["127.0.0.1"]
+            ("127.0.0.1", 0), lambda session: given.append(handler(session)), Admission(["127.0.0.1"], capacity=9)
         )
         servers.append(server)
         server.start()

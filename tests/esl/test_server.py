@@ -2,7 +2,7 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import gevent
 import pytest
@@ -11,6 +11,7 @@ from gevent.event import Event as Flag
 from peer import LIMIT, Peer
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 
@@ -71,9 +72,18 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Server]]:
     caplog.set_level(logging.DEBUG)
     servers: list[Server] = []
 
-    def serving(handler: Handler, **named: object) -> Server:
-        given = {"listen": ("127.0.0.1", 0), "capacity": 10, "peers": ["127.0.0.0/8"], "timeout": LIMIT, **named}
-        server = Server(given.pop("listen"), handler, **given)
+    def serving(
+        handler: Handler,
+        *,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        timeout: float = LIMIT,
+        peers: Sequence[str] = ("127.0.0.0/8",),
+        secrets: Sequence[str] = (),
+        capacity: int = 10,
+        peer_capacity: int = 0,
+    ) -> Server:
+        admission = Admission(peers, secrets, capacity=capacity, peer_capacity=peer_capacity)
+        server = Server(listen, handler, admission, timeout=timeout)
         servers.append(server)
         server.start()
         return server
@@ -350,7 +360,7 @@ def test_who_no_longer_accepts_is_not_found(serve: Serve, switch: Switch) -> Non
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # gevent leaves the socket it could not bind
 def test_an_address_in_use_is_an_error_of_the_start(serve: Serve) -> None:
     first = serve(Held())
-    second = Server(first.address, Held(), capacity=1, peers=[])
+    second = Server(first.address, Held(), Admission([], capacity=1))
     with pytest.raises(OSError, match="in use"):
         second.start()
     gc.collect()
