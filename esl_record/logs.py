@@ -2,6 +2,7 @@
 
 import logging
 import re
+from typing import Any
 
 import gevent
 
@@ -40,7 +41,7 @@ class Sparing:
         self._period = period
         self._counts: dict[str, int] = {}
 
-    def __call__(self, level: int, message: str, *arguments: object, exc_info: bool = False) -> bool:
+    def __call__(self, level: int, message: str, *arguments: object, exc_info: Any = None) -> bool:
         """Log ``message`` with its ``arguments`` unless that was done often enough; return whether it was done."""
         if not self._log.isEnabledFor(level):
             return False

@@ -10,10 +10,14 @@ from gevent import socket
 from gevent.pywsgi import Input, WSGIHandler
 
 from esl_record.http import head
+from esl_record.http.access import ADMITTED
 from esl_record.http.body import LIMIT
 from esl_record.hub import Turns
+from esl_record.logs import Sparing
+from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
+_sparing = Sparing(log)
 
 _LAST_WORDS = 1.0
 _PIECE = 8192
@@ -30,8 +34,24 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
     def __init__(self, sock: socket.socket, address: Any, server: Any) -> None:
         super().__init__(sock, address, server)
         self.rfile = io.BufferedReader(_Incoming(self.rfile.detach(), server.turns), _PIECE)
+        self._peer = peer_key(address[0])
+
+    @property
+    def admitted(self) -> bool:
+        return bool(self.environ and self.environ.get(ADMITTED))
+
+    def drop(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # gone already
+
+    def handle(self) -> None:
+        with self.server.clients.present(self, self._peer):
+            super().handle()
 
     def handle_one_request(self) -> Any:
+        self.environ: dict[str, Any] | None = None
         # What is read already would do for many requests.
         self.server.turns.take()
         result = super().handle_one_request()
@@ -44,7 +64,8 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
         # The socket's own timeout begins anew with every byte that comes.
         with gevent.Timeout(self.server.head_patience, TimeoutError):
             line: str = super().read_requestline()
-            return line
+        self.server.clients.begins(self, self._peer)
+        return line
 
     def read_request(self, raw_requestline: str) -> bool:
         head.check_line(raw_requestline)
@@ -85,7 +106,7 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
         if isinstance(error, OSError):
             log.debug("http: %s is gone: %s", self.client_address[0], error)
             return
-        log.error("http: unexpected error", exc_info=(kind, error, trace))
+        _sparing(logging.ERROR, "http: unexpected error", exc_info=(kind, error, trace))
         self._send_error_response_if_possible(500)
 
     def _handle_client_error(self, error: Exception) -> tuple[str, bytes] | None:

@@ -9,9 +9,10 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 from esl_record.http.access import is_loopback
+from esl_record.http.clients import Clients
 from esl_record.http.connection import Connection
 from esl_record.hub import Turns
-from esl_record.peers import PeerCount, peer_key
+from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class HttpServer:
         )
         self._server.patience = self._patience
         self._server.head_patience = self._head_patience
-        self._server.connections = self._connections
+        self._server.clients = Clients(self._connections)
         self._server.start()
         if self._open_to_all:
             return
@@ -121,32 +122,22 @@ def _listening(host: str, port: int) -> socket.socket:
 class _Server(WSGIServer):  # type: ignore[misc]  # gevent's server has no types
     patience = PATIENCE
     head_patience = HEAD_PATIENCE
-    connections = CONNECTIONS
+    clients = Clients(CONNECTIONS)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.turns = Turns()
-        self._peers = PeerCount()
 
     def handle(self, sock: socket.socket, address: Any) -> None:
         peer = peer_key(address[0])
-        if self._peers[peer] >= share(peer, self.connections):
+        if not self.clients.admit(peer):
             log.debug("http: %s has too many connections", peer)
             _refuse(sock)
             return
-        with self._peers.another(peer):
-            sock.settimeout(self.patience)
-            # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            super().handle(sock, address)
-
-
-def share(peer: str, connections: int) -> int:
-    """How many of all ``connections`` one address may have: none can keep the others out.
-
-    Those of this machine may have more, as behind a proxy on it all clients have its address.
-    """
-    return max(1, connections // (2 if is_loopback(peer) else 4))
+        sock.settimeout(self.patience)
+        # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle(sock, address)
 
 
 def _refuse(sock: socket.socket) -> None:

@@ -11,7 +11,7 @@ import pytest
 from gevent import socket
 from http_fakes import CALL, LIMIT, Client, Serve, Site, basic
 
-from esl_record.http.server import share
+from esl_record.http.clients import share
 
 SHORT = 0.2
 TICK = 0.01
