@@ -18,6 +18,9 @@ REALM = "esl-record"
 UNGUARDED = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """The paths everybody may ask for, and in no other spelling: all else is guarded, whether it is there or not."""
 
+ALIVE = "/healthz"
+"""The one path that anybody may ask for by any name: its answer holds nothing."""
+
 ADMITTED = "esl_record.admitted"
 """Key of the request's environment that is set once it is known that its sender has a right to the answer."""
 
@@ -41,8 +44,8 @@ class Access:
         self._public_host = public_host.lower()
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        if self.open:
-            # Figures too: a page in a browser on this machine must not read them.
+        if self.open and req.path != ALIVE:
+            # Figures are checked too: a page in a browser on this machine must not read them.
             self._check_host(req)
             self._check_origin(req)
         if req.path in UNGUARDED:
