@@ -104,7 +104,9 @@ class Reader:
         self._round = _rounds[hub]
 
     def begin(self) -> None:
-        """Note that the reader has something to do from now on: it has waited until now."""
+        """Wait until there is time in this round of the loop; the reader has something to do from now on."""
+        while self._round.is_spent(self._clock()):
+            gevent.idle(_BEFORE_ALL)
         self._began = self._clock()
 
     def step(self) -> None:
@@ -114,12 +116,10 @@ class Reader:
         """
         now = self._clock()
         self._used += now - self._began
+        self._began = now
         if self._used >= TURN:
             self._round.turns.take()
             self._used = 0.0
+            self.begin()
         elif self._round.is_spent(now):
-            gevent.idle(_BEFORE_ALL)
-        else:
-            self._began = now
-            return
-        self._began = self._clock()
+            self.begin()

@@ -28,10 +28,7 @@ _REFUSAL_TIMEOUT = 2.0
 _REFUSALS = 64
 """Calls that are refused with the reason at once; more are handed back without one, and without waiting."""
 
-_LEAVING = 256
-"""Connections of such calls that are kept open for ``_LAST_READ`` s, in which the switch reads what it was sent."""
-
-_LAST_READ = 1.0
+# The switch carries it out even where the connection is closed at once.
 _HAND_BACK = b"connect\n\nresume\n\nexit\n\n"
 
 
@@ -63,7 +60,6 @@ class Server:
         """One for each connection that has not said yet which call it is of."""
         self._connections = 0
         self._refusing = 0
-        self._leaving = 0
         self._empty = Flag()
         self._empty.set()
         self._listener = StreamServer(listen, self._accept, backlog=_BACKLOG)
@@ -134,12 +130,6 @@ class Server:
             self._log(logging.WARNING, "connection from %s refused: %s", address[0], refusal.detail)
         with suppress(OSError):  # gone already
             sock.sendall(_HAND_BACK)
-            if self._leaving < _LEAVING:
-                self._leaving += 1
-                try:
-                    gevent.sleep(_LAST_READ)
-                finally:
-                    self._leaving -= 1
 
     @contextmanager
     def _refused(self, session: Session, refusal: Refusal) -> Iterator[None]:
