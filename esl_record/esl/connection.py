@@ -54,6 +54,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         """What broke the connection, None while it stands and after an orderly end."""
         self.closed = Flag()
         self._replies: deque[AsyncResult[wire.Frame]] = deque()
+        self._aborted = False
         self._unasked = 0
         self._sending = BoundedSemaphore(1)
         self._listeners: list[Listener] = []
@@ -73,6 +74,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
                 for frame in frames.feed(data):
                     self._take(frame)
                     reader.step()
+                    if self._aborted:
+                        return
                 reader.step()
             frames.close()
         except WireError as error:
@@ -215,6 +218,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
     def abort(self) -> None:
         """Closes at once. Every wait on the connection ends with CallGone."""
         self.connected = False
+        self._aborted = True
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:
