@@ -124,6 +124,8 @@ class Server:
             with self._refused(session, refusal):
                 with suppress(CallGone, CommandTimeout):  # released all the same
                     session.connect()
+                if refusal is not UNKNOWN_PEER:
+                    self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)
                 session.release(refusal.variables)
             return
         if refusal is not UNKNOWN_PEER:
@@ -142,8 +144,6 @@ class Server:
             yield
         finally:
             self._refusing -= 1
-            if refusal is not UNKNOWN_PEER:
-                self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)
 
     def _identify(self, session: Session, peer: str) -> None:
         """Find out which call a connection is of."""
@@ -166,6 +166,7 @@ class Server:
                 self._identify(session, peer)
                 if refusal := self._admission.refusal(session, peer):
                     variables = refusal.variables
+                    self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)
                     counted.enter_context(self._refused(session, refusal))
                     return
                 counted.enter_context(self._admission.served.another(peer))
