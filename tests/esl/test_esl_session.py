@@ -121,11 +121,16 @@ def raised(greenlet: gevent.Greenlet, kind: type[Exception]) -> str:
 # ---- the call
 
 
+def taken(session: Session) -> None:
+    session.connect()
+    session.begin()
+
+
 def test_it_begins_with_the_channels_data_its_events_and_a_linger() -> None:
     theirs, ours = socket.socketpair()
     peer, session = Peer(theirs), Session(ours, ("192.0.2.7", 40000), timeout=LIMIT)
     assert session.label == "connection from 192.0.2.7"
-    beginning = gevent.spawn(session.begin)
+    beginning = gevent.spawn(taken, session)
     assert peer.command() == "connect"
     peer.send(DATA)
     said = []
@@ -565,7 +570,7 @@ def comes_back(line: Line, take: Callable[[], None], *, asks: int) -> None:
 
 
 def test_a_call_that_came_back_held_is_let_go_of(line: Line) -> None:
-    comes_back(line, line.session.begin, asks=3)
+    comes_back(line, lambda: taken(line.session), asks=3)
     line.session.hold(True)
     releasing = line.does(line.session.release)
     assert line.answers() == "uuid_setvar u1 esl_record_held"
