@@ -62,13 +62,15 @@ class Turns:
         self._last = Flag()
         self._last.set()
 
-    def take(self) -> None:
-        """Wait until it is the turn of the caller."""
+    def take(self, pause: float = 0.0) -> None:
+        """Wait until it is the turn of the caller, and ``pause`` seconds that no other in the queue uses."""
         # One after the other: a semaphore would go to whoever has just had it and asks again at once.
         before, mine = self._last, Flag()
         self._last = mine
         try:
             before.wait()
+            if pause:
+                gevent.sleep(pause)
             # Before all others in its round, or the readers would stand still while there is always another.
             gevent.idle(_BEFORE_ALL)
         finally:
@@ -113,12 +115,14 @@ class Reader:
         """Note the end of a step, and wait where the readers have used up their part of this round.
 
         Whoever has used up a turn alone queues with others like it, and does not delay those that have little to do.
+        All in that queue together use half of the time at most, so that what others do in many small steps is not
+        slowed down much.
         """
         now = self._clock()
         self._used += now - self._began
         self._began = now
         if self._used >= TURN:
-            self._round.turns.take()
+            self._round.turns.take(pause=self._used)
             self._used = 0.0
             self.begin()
         elif self._round.is_spent(now):

@@ -12,22 +12,23 @@ PER_SECOND = 400.0
 FOR_A_COMMAND = 16.0
 """Units that come back for each command sent: what it starts has events."""
 
-UNIT = 4096
-"""Bytes of a unit."""
+UNIT, ESCAPES = 4096, 256
+"""Bytes and percent signs of an event that cost a unit each, besides the one that every event costs."""
 
 
 class Allowance:
-    """A bucket of units that fills with time, and with each command. An event costs one, and one for each ``UNIT``."""
+    """A bucket of units that fills with time, and with each command."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._left = BURST
         self._since = clock()
 
-    def spend(self, size: int) -> bool:
-        """Take what an event of ``size`` bytes costs; return whether it was there."""
+    def spend(self, event: bytes) -> bool:
+        """Take what an ``event`` costs, as it is on the wire; return whether it was there."""
         now = self._clock()
-        self._left = min(BURST, self._left + PER_SECOND * (now - self._since)) - 1 - size // UNIT
+        cost = 1 + len(event) // UNIT + event.count(b"%") // ESCAPES
+        self._left = min(BURST, self._left + PER_SECOND * (now - self._since)) - cost
         self._since = now
         return self._left >= 0
 

@@ -99,7 +99,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
             event = wire.parse_event(frame)
             if not event.name:
                 raise WireError("event without a name")
-            self.admit_event(event, len(frame.body))
+            self.admit_event(event, frame.body)
             self.on_event(event)
         elif kind == "text/disconnect-notice":
             self._count_unasked("notice")
@@ -117,8 +117,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         if self._unasked > UNASKED:
             raise WireError(f"more than {UNASKED} frames that no command asked for, the last a {what}")
 
-    def admit_event(self, event: wire.Event, size: int) -> None:
-        """Raise WireError where no switch would send this event of ``size`` bytes."""
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
+        """Raise WireError where no switch would send this event, which is ``raw`` on the wire."""
 
     def on_event(self, event: wire.Event) -> None:
         for listener in tuple(self._listeners):

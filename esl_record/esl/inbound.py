@@ -64,7 +64,7 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
         self._has_call = self._has_call or words[:1] == ["myevents"]
         return super().send(data)
 
-    def admit_event(self, event: wire.Event, size: int) -> None:
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
         # How many there are is for the switch to say: those of all its calls come here.
         if not self._has_call and event.name not in self._subscribed:
             self._count_unasked(event.name[:40])

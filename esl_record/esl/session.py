@@ -339,10 +339,10 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self._allowance.earn()
         return super()._request(data, name)
 
-    def admit_event(self, event: wire.Event, size: int) -> None:
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
         if not self.data:
             self._count_unasked(f"{event.name[:40]} before the channel's data")
-        if not self._allowance.spend(size):
+        if not self._allowance.spend(raw):
             raise WireError("more events than the switch sends of one call")
 
     def on_event(self, event: wire.Event) -> None:
