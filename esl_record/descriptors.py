@@ -5,7 +5,7 @@ import resource
 from esl_record.errors import ConfigError
 
 _A_CALL = 5
-_ELSE = 3584
+_ELSE = 2048
 """Listener, connections of unknown calls and of refused ones, database, documents, callbacks and downloads."""
 
 

@@ -21,8 +21,8 @@ FEW = 64
 PATIENCE = 1.0
 """Seconds each has where there are more; a switch takes milliseconds."""
 
-STRANGERS = 1024
-"""Connections that may be in that state at all: as many as wait to be accepted at once."""
+STRANGERS = 512
+"""Connections that may be in that state at all; a switch would have to begin so many calls in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
