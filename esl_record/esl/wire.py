@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from urllib.parse import unquote
 
 from esl_record.errors import WireError
 
@@ -30,6 +29,10 @@ BLANK_LINES = 64
 
 _FORBIDDEN = re.compile(r"[\r\n\0]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# A table: urllib's way takes twice as long, and much longer for percent signs that escape nothing.
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+_HEX = b"0123456789abcdefABCDEF"
+_BYTES = {bytes((37, high, low)): bytes((int(bytes((high, low)), 16),)) for high in _HEX for low in _HEX}
 _BLANK = re.compile(rb"\n*")
 _VARIABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 
@@ -83,17 +86,23 @@ def parse_headers(block: bytes, *, encoded: bool) -> Headers:
     if encoded and block.count(b"%") > ESCAPES:
         raise WireError(f"header block of more than {ESCAPES} percent signs")
     headers: dict[str, str] = {}
-    for line in block.split(b"\n"):
+    # A line end or a colon is in no longer sequence of UTF-8, so that all lines can be decoded at once.
+    for line in block.decode("utf-8", "replace").split("\n"):
         if not line:
             continue
-        name, colon, value = line.partition(b":")
-        if not colon or not name.strip():
-            raise WireError(f"not a header line: {line[:80]!r}")
-        text = value.decode("utf-8", "replace").strip(" ")
-        headers.setdefault(
-            name.decode("utf-8", "replace").strip(), unquote(text, "utf-8", "replace") if encoded else text
-        )
+        name, colon, value = line.partition(":")
+        name = name.strip()
+        if not colon or not name:
+            raise WireError(f"not a header line: {line.encode()[:80]!r}")
+        value = value.strip(" ")
+        if encoded and "%" in value:
+            value = _ESCAPE.sub(_unescaped, value.encode()).decode("utf-8", "replace")
+        headers.setdefault(name, value)
     return MappingProxyType(headers)
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    return _BYTES[found[0]]
 
 
 def parse_event(frame: Frame) -> Event:

@@ -31,7 +31,7 @@ def test_a_call_with_the_secret_is_recorded(phone: Phone, own: RunningService) -
     live = phone.dial(Dialled("held", voice.say(1.0), secret=True))
     own.wait(lambda: list(own.data.glob("calls/*")), "the checkpoint")
     calls = own.get("/api/v1/calls")
-    assert len(calls.json()["calls"]) == 1
+    assert len(calls.json()["data"]) == 1
     assert SECRET not in calls.text
     assert traces(own) == []
     live.hang_up()
