@@ -12,24 +12,22 @@ from gevent.event import Event as Flag
 from gevent.server import StreamServer
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
-from esl_record.esl.admission import UNKNOWN_PEER, Admission, Refusal, Strangers
+from esl_record.esl.admission import UNKNOWN_PEER, Admission, Refusal
 from esl_record.esl.session import Session
+from esl_record.esl.stranger import HAND_BACK, Stranger, Strangers
 from esl_record.logs import Sparing
 from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024
-_ACCEPTED = 16
+_ACCEPTED = 50
 """Connections accepted in one round of gevent's loop."""
 
 _REFUSAL_TIMEOUT = 2.0
 
 _REFUSALS = 64
 """Calls that are refused with the reason at once; more are handed back without one, and without waiting."""
-
-# The switch carries it out even where the connection is closed at once.
-_HAND_BACK = b"connect\n\nresume\n\nexit\n\n"
 
 
 class Server:
@@ -96,6 +94,7 @@ class Server:
 
     def give_up(self) -> None:
         """Ends the handlers of all calls and hands the calls back to the dialplan."""
+        self._strangers.give_up()
         gevent.killall(list(self._calls.values()), timeout=_REFUSAL_TIMEOUT * 2)
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
@@ -111,7 +110,7 @@ class Server:
             if refusal := self._admission.over_capacity(peer):
                 self._refuse(sock, address, refusal)
             else:
-                self._serve(Session(sock, address, timeout=self.timeout), peer)
+                self._meet(sock, address, peer)
         finally:
             self._connections -= 1
             if not self._connections:
@@ -131,7 +130,7 @@ class Server:
         if refusal is not UNKNOWN_PEER:
             self._log(logging.WARNING, "connection from %s refused: %s", address[0], refusal.detail)
         with suppress(OSError):  # gone already
-            sock.sendall(_HAND_BACK)
+            sock.sendall(HAND_BACK)
 
     @contextmanager
     def _refused(self, session: Session, refusal: Refusal) -> Iterator[None]:
@@ -145,25 +144,37 @@ class Server:
         finally:
             self._refusing -= 1
 
-    def _identify(self, session: Session, peer: str) -> None:
-        """Find out which call a connection is of."""
+    def _meet(self, sock: socket.socket, address: tuple[str, int], peer: str) -> None:
+        """Serve a connection as soon as it says which call it is of."""
+        connected = time.monotonic()
+        stranger = Stranger(sock, peer)
+        with ExitStack() as unknown:
+            unknown.enter_context(self._strangers.present(stranger))
+            unknown.enter_context(self._asking())
+            if stranger.greet(self.timeout):
+                self._serve(stranger.meet(address, self.timeout), peer, unknown, connected)
+            elif stranger.fault:
+                self._log(logging.ERROR, "connection from %s: %s", address[0], stranger.fault)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Let ``settle`` wait until the block has ended."""
         known = Flag()
         self._beginning.add(known)
-        self._strangers.add(session, peer)
         try:
-            session.connect()
+            yield
         finally:
-            self._strangers.remove(session)
             self._beginning.remove(known)
             known.set()
 
-    def _serve(self, session: Session, peer: str) -> None:
+    def _serve(self, session: Session, peer: str, unknown: ExitStack, connected: float) -> None:
+        """Serve the call of a session that is being told the channel's data; ``unknown`` ends when it is there."""
         self._calls[session] = gevent.getcurrent()
-        connected = time.monotonic()
         variables: Sequence[tuple[str, str]] = ()
         with ExitStack() as counted:
             try:
-                self._identify(session, peer)
+                with unknown:
+                    session.connect(asked=True)
                 if refusal := self._admission.refusal(session, peer):
                     variables = refusal.variables
                     self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)

@@ -85,9 +85,10 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.send(f"event plain {_EVENTS}")
         self.linger(LINGER)
 
-    def connect(self) -> None:
-        """Ask for the channel's data."""
-        self.data, self.secret = without_secret(self.send("connect").headers)
+    def connect(self, *, asked: bool = False) -> None:
+        """Ask for the channel's data, unless that was done on the bare socket, and wait for it."""
+        command = b"" if asked else wire.command("connect")
+        self.data, self.secret = without_secret(self._request(command, repr("connect")).headers)
         self.session_data = self.data
 
     def myevents(self) -> None:

@@ -3,7 +3,8 @@
 import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from contextlib import ExitStack
+from typing import Any
 
 import gevent
 import pytest
@@ -12,9 +13,10 @@ from gevent.event import Event as Flag
 from peer import LIMIT, Peer
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
-from esl_record.esl.admission import FEW, PATIENCE, STRANGERS, Admission, Strangers
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
+from esl_record.esl.stranger import FEW, PATIENCE, STRANGERS, Stranger, Strangers
 from esl_record.logs import FIRST
 
 SOON = 0.1
@@ -277,8 +279,8 @@ def test_connections_that_say_nothing_take_no_calls_place(serve: Serve, switch: 
 def test_where_many_say_nothing_the_oldest_give_way_and_have_their_calls_handed_back(
     serve: Serve, switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("esl_record.esl.admission.FEW", 2)
-    monkeypatch.setattr("esl_record.esl.admission.PATIENCE", 0.0)
+    monkeypatch.setattr("esl_record.esl.stranger.FEW", 2)
+    monkeypatch.setattr("esl_record.esl.stranger.PATIENCE", 0.0)
     held = Held()
     server = serve(held)
     silent = [switch.connect(server) for _ in range(5)]
@@ -289,7 +291,7 @@ def test_where_many_say_nothing_the_oldest_give_way_and_have_their_calls_handed_
         assert ended(peer)
     assert held.has("u5")
     assert server.connections == 2
-    assert caplog.text.count("gives way to others, as it has not said which call it is of") == 4
+    assert caplog.text.count("gave way to others, as it has not said which call it is of") == 4
     # The last one is served as well, late as it is.
     assert switch.answer(silent[4], 0) == []
     silent[4].send(DATA % 4)
@@ -297,28 +299,27 @@ def test_where_many_say_nothing_the_oldest_give_way_and_have_their_calls_handed_
 
 
 def test_the_silent_connections_of_one_peer_give_way_to_those_of_another() -> None:
-    now, dropped = [0.0], []
+    now: list[float] = [0.0]
+    dropped: list[str] = []
     strangers = Strangers(lambda: now[0])
 
-    class Silent:
-        def __init__(self, name: str) -> None:
-            self.label = name
+    class Silent(Stranger):
+        def __init__(self, name: str, peer: str) -> None:
+            self.name, self.peer = name, peer
 
-        def give_up(self, fault: Exception) -> None:
-            dropped.append(self.label)
+        def give_up(self) -> None:
+            dropped.append(self.name)
 
-    few = [cast(Session, Silent(f"few {number}")) for number in range(FEW)]
-    for one in few:
-        strangers.add(one, "192.0.2.1")
-    for number in range(STRANGERS):
-        strangers.add(cast(Session, Silent(f"many {number}")), "192.0.2.2")
-    assert dropped == [f"many {number}" for number in range(FEW)]
-    # After a second none of them is waited for while there are new ones.
-    now[0] += PATIENCE
-    strangers.add(cast(Session, Silent("new")), "192.0.2.1")
-    assert len(dropped) == FEW + STRANGERS - FEW + 1
-    for one in few:
-        strangers.remove(one)
+    with ExitStack() as present:
+        for number in range(FEW):
+            present.enter_context(strangers.present(Silent(f"few {number}", "192.0.2.1")))
+        for number in range(STRANGERS):
+            present.enter_context(strangers.present(Silent(f"many {number}", "192.0.2.2")))
+        assert dropped == [f"many {number}" for number in range(FEW)]
+        # After a second none of them is waited for while there are new ones.
+        now[0] += PATIENCE
+        present.enter_context(strangers.present(Silent("new", "192.0.2.1")))
+        assert len(dropped) == FEW + STRANGERS - FEW + 1
 
 
 SECRETS = ["0123456789abcdef", "fedcba9876543210"]
