@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PAUSE = 10
+_PAUSE, _LONGEST = 10, 1.0
 
 
 class Seldom(Generic[T]):
     """The latest result of ``compute``, which may be asked for as often as anybody likes.
 
-    It is computed again only once ten times as long has passed as that took, so that it never takes more than a tenth
-    of the time.
+    It is computed again only once ten times as long has passed as that took, so that it does not take more than a tenth
+    of the time; after ``_LONGEST`` seconds in any case.
     """
 
     def __init__(self, compute: Callable[[], T], clock: Callable[[], float] = time.perf_counter) -> None:
@@ -44,7 +44,7 @@ class Seldom(Generic[T]):
         finally:
             self._computing = False
         now = self._clock()
-        self._next = now + _PAUSE * (now - began)
+        self._next = now + min(_LONGEST, _PAUSE * (now - began))
         return self._latest
 
 
