@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -16,6 +18,7 @@ TURN = 0.005
 
 _THREADS = 10
 _BEFORE_ALL = 2
+_WOKEN = 16
 _pools: WeakKeyDictionary[object, ThreadPool] = WeakKeyDictionary()
 _rounds: WeakKeyDictionary[object, "Round"] = WeakKeyDictionary()
 
@@ -78,28 +81,59 @@ class Turns:
 
 
 class Round:
-    """The time that the readers of one hub use in one round of its loop."""
+    """The time that the readers of one hub use in one round of its loop, and those that wait for a later one."""
 
     def __init__(self, hub: Any) -> None:
         self.turns = Turns()
         self._loop = hub.loop
         self._number = -1
         self._until = 0.0
+        self._arrivals = count()
+        self._waiting: list[tuple[int, Flag]] = []
+        """A heap: first come, first served."""
+
+    @property
+    def number(self) -> int:
+        """Which round of the loop this is."""
+        number: int = self._loop.iteration
+        return number
 
     def is_spent(self, now: float) -> bool:
         """Whether the readers have had their part of this round, as of ``now``."""
-        if self._loop.iteration != self._number:
-            self._number, self._until = self._loop.iteration, now + TURN
+        if self.number != self._number:
+            self._number, self._until = self.number, now + TURN
         return now >= self._until
+
+    def wait(self, clock: Callable[[], float]) -> None:
+        """Wait until there is time in a round for one more reader, and all that came before have had some."""
+        if not self._waiting and not self.is_spent(clock()):
+            return
+        arrival = next(self._arrivals)
+        while True:
+            ready = Flag()
+            heappush(self._waiting, (arrival, ready))
+            if len(self._waiting) == 1:
+                gevent.spawn(self._wake)
+            ready.wait()
+            # Those woken with this one may have used the time up.
+            if not self.is_spent(clock()):
+                return
+
+    def _wake(self) -> None:
+        while self._waiting:
+            gevent.idle(_BEFORE_ALL)
+            for _ in range(min(_WOKEN, len(self._waiting))):
+                heappop(self._waiting)[1].set()
 
 
 class Reader:
-    """One reader of a socket that may always be ready, and the time it has used since its last turn."""
+    """One reader of a socket that may always be ready, and the time it has used in this round of the loop."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._began = clock()
         self._used = 0.0
+        self._number = -1
         hub = gevent.get_hub()
         if hub not in _rounds:
             _rounds[hub] = Round(hub)
@@ -107,23 +141,22 @@ class Reader:
 
     def begin(self) -> None:
         """Wait until there is time in this round of the loop; the reader has something to do from now on."""
-        while self._round.is_spent(self._clock()):
-            gevent.idle(_BEFORE_ALL)
+        self._round.wait(self._clock)
+        if self._round.number != self._number:
+            self._number, self._used = self._round.number, 0.0
         self._began = self._clock()
 
     def step(self) -> None:
         """Note the end of a step, and wait where the readers have used up their part of this round.
 
         Whoever has used up a turn alone queues with others like it, and does not delay those that have little to do.
-        All in that queue together use half of the time at most, so that what others do in many small steps is not
-        slowed down much.
+        All in that queue leave a fifth of the time to others, whose work is often many small steps.
         """
         now = self._clock()
         self._used += now - self._began
         self._began = now
         if self._used >= TURN:
-            self._round.turns.take(pause=self._used)
-            self._used = 0.0
+            self._round.turns.take(pause=self._used / 4)
             self.begin()
         elif self._round.is_spent(now):
             self.begin()
