@@ -14,7 +14,7 @@ from esl_record.esl import allowance
 from esl_record.esl.connection import UNASKED, Connection
 from esl_record.esl.inbound import Inbound
 from esl_record.esl.session import Session
-from esl_record.hub import TURN, Reader
+from esl_record.hub import TURN, Reader, Turns
 from esl_record.standin.switch import Switch
 
 DATA = b"Event-Name: CHANNEL_DATA\nUnique-ID: u1\nContent-Type: command/reply\nReply-Text: %2BOK%0A\n\n"
@@ -231,6 +231,40 @@ def test_readers_share_each_round_of_the_loop_and_none_is_left_out() -> None:
     assert max(steps.values()) <= 5 + len(did)
     assert sorted(steps.values())[len(steps) // 2] <= 6
     assert min(did) > 0
+
+
+def test_readers_that_wait_are_served_in_the_order_in_which_they_came() -> None:
+    now, order = [0.0], []
+
+    def read(number: int) -> None:
+        reader = Reader(lambda: now[0])
+        reader.begin()
+        now[0] += TURN / 2
+        order.append(number)
+        reader.step()
+
+    gevent.idle()
+    gevent.joinall([gevent.spawn(read, number) for number in range(100)], timeout=LIMIT, raise_error=True)
+    assert order == list(range(100))
+
+
+def test_whoever_has_little_to_read_at_a_time_never_queues_with_those_that_have_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However much it is in all: a thousand calls that end together are no flood."""
+    now = [0.0]
+    queued: list[float] = []
+    monkeypatch.setattr(Turns, "take", lambda turns, pause=0.0: queued.append(pause))
+    reader = Reader(lambda: now[0])
+    for _ in range(100):
+        gevent.idle()  # as while it waits for its socket
+        reader.begin()
+        now[0] += TURN / 3
+        reader.step()
+    assert queued == []
+    now[0] += TURN
+    reader.step()
+    assert len(queued) == 1
 
 
 # ---- the link
