@@ -33,7 +33,8 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
 
     def __init__(self, sock: socket.socket, address: Any, server: Any) -> None:
         super().__init__(sock, address, server)
-        self.rfile = io.BufferedReader(_Incoming(self.rfile.detach(), server.turns), _PIECE)
+        self._incoming = _Incoming(self.rfile.detach(), server.turns)
+        self.rfile = io.BufferedReader(self._incoming, _PIECE)
         self._peer = peer_key(address[0])
 
     @property
@@ -52,8 +53,6 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
 
     def handle_one_request(self) -> Any:
         self.environ: dict[str, Any] | None = None
-        # What is read already would do for many requests.
-        self.server.turns.take()
         result = super().handle_one_request()
         if isinstance(result, tuple):
             self._part(result[1])
@@ -64,6 +63,10 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
         # The socket's own timeout begins anew with every byte that comes.
         with gevent.Timeout(self.server.head_patience, TimeoutError):
             line: str = super().read_requestline()
+        if not self._incoming.fresh:
+            # What was read before would do for many requests.
+            self.server.turns.take()
+        self._incoming.fresh = False
         self.server.clients.begins(self, self._peer)
         return line
 
@@ -135,6 +138,8 @@ class _Incoming(io.RawIOBase):
     """What ``source`` reads, one piece a turn."""
 
     def __init__(self, source: io.RawIOBase, turns: Turns) -> None:
+        self.fresh = False
+        """Whether anything was read since the latest request, and a turn taken for it."""
         self._source = source
         self._turns = turns
 
@@ -143,6 +148,7 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         count: int | None = self._source.readinto(buffer)
+        self.fresh = True
         self._turns.take()
         return count
 

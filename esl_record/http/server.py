@@ -123,6 +123,8 @@ class _Server(WSGIServer):  # type: ignore[misc]  # gevent's server has no types
     patience = PATIENCE
     head_patience = HEAD_PATIENCE
     clients = Clients(CONNECTIONS)
+    max_accept = 20
+    """In one round of gevent's loop."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
