@@ -22,6 +22,11 @@ class Serving:
     http: str
     """Its base URL."""
     pid: int
+    log: Path
+
+    def lines(self) -> int:
+        """How many lines it has logged."""
+        return self.log.read_bytes().count(b"\n")
 
     def cpu(self) -> float:
         """Seconds of CPU the process has used, user and system."""
@@ -53,7 +58,7 @@ def serving(*flags: str) -> Iterator[Serving]:
                 if process.poll() is not None:
                     raise SystemExit((folder / "log").read_text())
                 gevent.sleep(0.05)
-            yield Serving(address, http[1], process.pid)
+            yield Serving(address, http[1], process.pid, folder / "log")
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(60)

@@ -34,7 +34,7 @@ SECRET_BYTES = 24
 """Of a webhook secret, at least; what the Standard Webhooks specification recommends."""
 
 _KEPT_SECRET = {"event_socket_password", "api_token", "webhook_secrets", "signing_key", "database"}
-_KEPT_SECRET |= {"encryption_key", "encryption_key_command"}
+_KEPT_SECRET |= {"encryption_key", "encryption_key_command", "socket_secrets"}
 
 
 def parse_address(value: object) -> object:
@@ -125,6 +125,13 @@ def webhook_secret(value: str) -> str:
     raise ValueError(f"whsec_ and at least {SECRET_BYTES} bytes as base64 are wanted")
 
 
+def _socket_secret(value: str) -> str:
+    # Nothing that the switch takes for its own in a dialplan or in vars.xml.
+    if not re.fullmatch(r"[A-Za-z0-9_+/=.~-]{16,128}", value):
+        raise ValueError("16 to 128 letters, digits and _ + / = . ~ - are wanted, such as `openssl rand -hex 16` gives")
+    return value
+
+
 def _dtmf(value: str) -> str:
     if len(value) > LONGEST or not set(value.upper()) <= DTMF_DIGITS:
         raise ValueError(f"up to {LONGEST} digits 0-9 A-D * # are allowed, such as *5 (in YAML with quotes)")
@@ -146,6 +153,7 @@ Networks = Annotated[list[Annotated[str, AfterValidator(_network)]], NoDecode, B
 Secrets = Annotated[list[Annotated[str, AfterValidator(webhook_secret)]], NoDecode, BeforeValidator(_items)]
 _KEY = (AfterValidator(given), Field(repr=False, validate_default=False))
 EncryptionKeys = Annotated[list[Annotated[str, AfterValidator(identity)]], NoDecode, BeforeValidator(_items), *_KEY]
+SocketSecrets = Annotated[list[Annotated[str, AfterValidator(_socket_secret)]], NoDecode, BeforeValidator(_items)]
 Sequence = Annotated[str, AfterValidator(_dtmf)]
 KeyCommand = Annotated[str, *_KEY]
 Lasting = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -195,7 +203,13 @@ class Settings(BaseSettings):
     peers: Networks = Field(
         ["127.0.0.0/8", "::1/128"], description="networks a switch may connect from, separated by commas"
     )
-    capacity: int = Field(2000, ge=1, description="connections at once; a call over it goes on in its dialplan")
+    capacity: int = Field(2000, ge=1, description="calls at once; one over it goes on in its dialplan")
+    peer_capacity: int = Field(0, ge=0, description="calls at once from one address; 0 = as many as capacity")
+    socket_secrets: SocketSecrets = Field(
+        [],
+        description="secrets, separated by commas, one of which the dialplan must set as esl_record_secret before the "
+        "`socket` action; without any none is needed",
+    )
     command_timeout: Positive = Field(5.0, description="how long the switch may take to answer a command")
     inband_dtmf: Annotated[Literal["off", "start_dtmf", "spandsp"], BeforeValidator(_off)] = Field(
         "off",

@@ -6,7 +6,7 @@ from esl_record.errors import ConfigError
 
 _A_CALL = 5
 _ELSE = 2048
-"""Listener, database, documents, connections of callbacks and downloads."""
+"""Listener, connections of unknown calls and of refused ones, database, documents, callbacks and downloads."""
 
 
 def provide(capacity: int) -> None:

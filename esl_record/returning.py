@@ -107,7 +107,7 @@ class Returning:
                 if self._is_stray(call_id):
                     self._link.free(call_id)
                     log.warning("call %s was in a socket nobody serves: its dialplan goes on", call_id)
-        except (EslRecordError, ValueError, AttributeError) as error:
+        except EslRecordError as error:
             log.debug("calls that nobody serves are not looked for: %s", error)
         return bool(since)
 

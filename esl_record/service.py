@@ -21,6 +21,7 @@ from esl_record.config import Settings, check_spool, webhook_secret
 from esl_record.database import Database
 from esl_record.egress import AddressPolicy
 from esl_record.errors import ConfigError, DatabaseError, DocumentError, EslRecordError
+from esl_record.esl.admission import Admission
 from esl_record.esl.channel import ReachedCall
 from esl_record.esl.inband import InbandDtmf, detect_inband
 from esl_record.esl.link import WITHOUT, Link
@@ -105,11 +106,16 @@ class Service:
         self.link = Link(settings.event_socket, settings.event_socket_password)
         self._ending = ExitStack()
         """What ``stop`` has to end, the last begun first."""
+        self._admission = Admission(
+            settings.peers,
+            settings.socket_secrets,
+            capacity=settings.capacity,
+            peer_capacity=settings.peer_capacity,
+        )
         self._server = Server(
             settings.listen,
             self._handle,
-            capacity=settings.capacity,
-            peers=settings.peers,
+            self._admission,
             timeout=settings.command_timeout,
             on_control=self.metrics.accepted.observe,
         )
@@ -365,7 +371,7 @@ class Service:
         return [f"{self.link.fault}: {WITHOUT}"]
 
     def _is_full(self) -> bool:
-        return self._server.connections >= self.settings.capacity
+        return self._admission.full
 
     def _tick(self) -> None:
         while True:

@@ -31,6 +31,8 @@ DEFAULTS: Mapping[str, object] = {
     "handlers": None,
     "peers": ["127.0.0.0/8", "::1/128"],
     "capacity": 2000,
+    "peer_capacity": 0,
+    "socket_secrets": [],
     "command_timeout": 5.0,
     "inband_dtmf": "off",
     "stall_timeout": 10.0,
@@ -114,6 +116,12 @@ GOOD = {
         (" 10.1.2.3/8 , fe80::/10, ", ["10.0.0.0/8", "fe80::/10"]),
     ),
     "capacity": Good(("1", 1), ("20", 20), ("300", 300)),
+    "peer_capacity": Good(("0", 0), ("20", 20), ("300", 300)),
+    "socket_secrets": Good(
+        (f"[{'f' * 16}, {'F' * 128}]", ["f" * 16, "F" * 128]),
+        ("e" * 32, ["e" * 32]),
+        ("g-_+/=.~" * 2, ["g-_+/=.~" * 2]),
+    ),
     "command_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "stall_timeout": Good(("1", 1.0), ("0.5", 0.5), ("1e1", 10.0)),
     "drain_timeout": Good(("0", 0.0), ("0.5", 0.5), ("60", 60.0)),
@@ -163,6 +171,8 @@ BAD = {
     "listen": ["8084", "127.0.0.1", ":8084", "127.0.0.1:", "h:65536", "h:-1", "h:http", "h:8084 ", "h:\u0663", ""],
     "peers": ["everyone", "10.0.0.0/33", "127.0.0.1;10.0.0.1", "1.2.3"],
     "capacity": ["0", "-5", "many", "1.5", "", "1e3", "inf"],
+    "peer_capacity": ["-1", "many", "1.5", ""],
+    "socket_secrets": ["short", "x" * 15, "x" * 129, "with a blank in it", "${uuid}${uuid}${uuid}", "'quoted quoted'"],
     "document_timeout": ["0", "-1", "nan", "inf", "soon"],
     "document_fallback": ["perhaps", "2", ""],
     "envs": ["a", "=1", "a=1,b"],
@@ -252,7 +262,7 @@ def refusal(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
 
 def names_value(message: str, name: str, value: str) -> bool:
     """Whether ``message`` shows the value, or of a secret not even that."""
-    secret = name in ("webhook_secrets", "encryption_key", "encryption_key_command")
+    secret = name in ("webhook_secrets", "socket_secrets", "encryption_key", "encryption_key_command")
     return f"{name} = *** (" in message if secret else value in message
 
 

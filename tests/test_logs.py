@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.logs import OneLine, one_line, to_stderr
+from esl_record.logs import OneLine, Sparing, one_line, to_stderr
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 """Classes of the characters that let a line be read in another order than it was written."""
@@ -171,3 +171,26 @@ def test_starting_the_log_again_does_not_double_it(capsys: pytest.CaptureFixture
     to_stderr(logging.DEBUG)
     logging.getLogger("esl_record.test").debug("once")
     assert capsys.readouterr().err.count("once") == 1
+
+
+def test_of_each_cause_the_first_lines_are_written_and_the_others_counted() -> None:
+    log = logging.getLogger("sparing")
+    log.propagate = False
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    log.addHandler(handler)
+    sparing = Sparing(log, first=2, period=0.02)
+    assert [sparing(logging.WARNING, "%s sent %d bytes", "x", number) for number in range(5)] == [True] * 2 + [
+        False
+    ] * 3
+    sparing(logging.ERROR, "another")
+    assert lines == ["x sent 0 bytes", "x sent 1 bytes", "another"]
+    with gevent.Timeout(5.0):
+        while len(lines) < 4:
+            gevent.sleep(0.005)
+    assert lines[3:] == ["3 more of these were not logged: \u2026 sent \u2026 bytes"]
+    gevent.sleep(0.03)
+    assert sparing(logging.WARNING, "%s sent %d bytes", "y", 1)
+    assert lines[4:] == ["y sent 1 bytes"]
+    log.removeHandler(handler)

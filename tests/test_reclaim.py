@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from test_wiring import LIMIT, SPEED, recordings, until
 
 from esl_record.config import Settings
+from esl_record.esl.admission import Admission
 from esl_record.esl.channel import HELD
 from esl_record.esl.link import Link
 from esl_record.esl.server import Server
@@ -222,7 +223,7 @@ def test_a_list_that_is_none_harms_nothing(strays: Strays, monkeypatch: pytest.M
 
 
 def test_a_listener_settles_when_every_connection_has_said_whose_it_is(switch: Switch) -> None:
-    server = Server(("127.0.0.1", 0), lambda session: session.over.wait(), capacity=9, peers=["127.0.0.0/8"])
+    server = Server(("127.0.0.1", 0), lambda session: session.over.wait(), Admission(["127.0.0.0/8"], capacity=9))
     server.start()
     with socket.create_connection(server.address) as silent:
         until(lambda: server.connections == 1, "the connection")

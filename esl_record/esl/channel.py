@@ -14,6 +14,9 @@ log = logging.getLogger(__name__)
 HELD = "esl_record_held"
 """Channel variable: `true` while a recording of the call runs, so that a dialplan that has lost the service waits."""
 
+SECRET = "esl_record_secret"  # noqa: S105 - the name of a variable
+"""Channel variable in which the dialplan proves that a call is a switch's own."""
+
 PACE = "standin_pace"
 """Channel variable of the stand-in switch: how many times faster than the clock its calls pass."""
 
@@ -21,6 +24,12 @@ PACE = "standin_pace"
 def pace_of(data: Mapping[str, str]) -> float:
     """Return how many seconds of call pass in one second, of the channel with this ``data``."""
     return float(data.get(f"variable_{PACE}", "1"))
+
+
+def without_secret(data: Mapping[str, str]) -> tuple[Mapping[str, str], str]:
+    """Return a channel's ``data`` without the secret, which is to be kept nowhere, and the secret."""
+    name = f"variable_{SECRET}"
+    return {header: value for header, value in data.items() if header != name}, data.get(name, "")
 
 
 class ReachedCall(Protocol):

@@ -18,13 +18,19 @@ from greenswitch.esl import ESLProtocol
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
 from esl_record.esl import wire
+from esl_record.hub import Reader
+from esl_record.logs import Sparing
 
 log = logging.getLogger(__name__)
+_sparing = Sparing(log)
 
 Listener = Callable[[wire.Event], None]
 
 _CHUNK = 1 << 16
 _FAREWELL = 1.0
+
+UNASKED = 10
+"""Frames nobody asked for that a switch may send: late replies, notices of its end."""
 
 
 class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
@@ -32,7 +38,11 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
 
     ``timeout`` (s) bounds the sending of a command and the wait for its reply. A reply that did not come in time
     would be taken for the next command's, so a timeout ends the connection; ``stop`` or ``abort`` closes its socket.
+    A peer that sends what no switch does ends it too, and none keeps the hub from others.
     """
+
+    body_limit = wire.BODY_LIMIT
+    """Bytes a frame's body may have."""
 
     def __init__(self, sock: socket.socket, *, timeout: float = 5.0) -> None:
         # Not super(): greenswitch's subclasses open the socket themselves, or read it while half made.
@@ -44,6 +54,8 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         """What broke the connection, None while it stands and after an orderly end."""
         self.closed = Flag()
         self._replies: deque[AsyncResult[wire.Frame]] = deque()
+        self._aborted = False
+        self._unasked = 0
         self._sending = BoundedSemaphore(1)
         self._listeners: list[Listener] = []
         _keep_alive(sock)
@@ -55,12 +67,17 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         self._receive_events_greenlet = gevent.spawn(self.receive_events)
 
     def receive_events(self) -> None:
-        reader = wire.FrameReader()
+        frames, reader = wire.FrameReader(self.body_limit), Reader()
         try:
             while data := self.sock.recv(_CHUNK):
-                for frame in reader.feed(data):
+                reader.begin()
+                for frame in frames.feed(data):
                     self._take(frame)
-            reader.close()
+                    reader.step()
+                    if self._aborted:
+                        return
+                reader.step()
+            frames.close()
         except WireError as error:
             self._lost(error)
         except OSError as error:
@@ -75,24 +92,40 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
                 self._replies.popleft().set(frame)
             else:
                 # Without its text: it may be the answer to a `uuid_getvar` that came late, and have digits.
-                log.warning("%s: reply of %d characters to no command", self.label, len(frame.reply))
+                size = len(frame.reply)
+                _sparing(logging.WARNING, "%s: reply of %d characters to no command", self.label, size)
+                self._count_unasked(f"reply of {size} characters")
         elif kind == "text/event-plain":
-            self.on_event(wire.parse_event(frame))
+            event = wire.parse_event(frame)
+            if not event.name:
+                raise WireError("event without a name")
+            self.admit_event(event, frame.body)
+            self.on_event(event)
         elif kind == "text/disconnect-notice":
+            self._count_unasked("notice")
             self.on_notice(frame)
         elif kind == "auth/request":
+            self._count_unasked("request to log in")
             self._auth_request_event.set()
         elif kind == "text/rude-rejection":
             raise WireError("the switch refuses this address: see apply-inbound-acl in event_socket.conf.xml")
         else:
             raise WireError(f"frame of unknown Content-Type {kind[:40]!r}")
 
+    def _count_unasked(self, what: str) -> None:
+        self._unasked += 1
+        if self._unasked > UNASKED:
+            raise WireError(f"more than {UNASKED} frames that no command asked for, the last a {what}")
+
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
+        """Raise WireError where no switch would send this event, which is ``raw`` on the wire."""
+
     def on_event(self, event: wire.Event) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(event)
             except Exception:
-                log.exception("%s: listener failed at %s", self.label, event.name)
+                _sparing(logging.ERROR, "%s: listener failed at %s", self.label, event.name, exc_info=True)
 
     def on_notice(self, frame: wire.Frame) -> None:
         """A ``text/disconnect-notice``: the end of the file follows it, or events first where it lingers."""
@@ -118,6 +151,12 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
         while self._replies:
             self._replies.popleft().set_exception(self.gone())
         self.closed.set()
+
+    def give_up(self, fault: Exception) -> None:
+        """End all waits with CallGone, because of ``fault``; nothing more can be asked, and nothing is read."""
+        self._lost(fault)
+        if self._receive_events_greenlet is not gevent.getcurrent():
+            self._receive_events_greenlet.kill(block=False)
 
     def gone(self) -> CallGone:
         """The error of whoever still wants something of this connection; it says what ended it."""
@@ -179,6 +218,7 @@ class Connection(ESLProtocol):  # type: ignore[misc]  # greenswitch has no types
     def abort(self) -> None:
         """Closes at once. Every wait on the connection ends with CallGone."""
         self.connected = False
+        self._aborted = True
         try:
             self.sock.shutdown(_socket.SHUT_RDWR)
         except OSError:

@@ -20,6 +20,9 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
 
     def __init__(self, address: tuple[str, int], password: str, *, timeout: float = 5.0) -> None:
         self.address = address
+        self._subscribed: set[str] = set()
+        self._has_call = False
+        """Whether it listens to a call, whose events have many names."""
         host, port = address
         try:
             sock = socket.create_connection(address, timeout)
@@ -53,6 +56,18 @@ class Inbound(Connection, InboundESL):  # type: ignore[misc]  # greenswitch has 
             raise SwitchUnreachable(str(error)) from error
         if not reply.startswith("+OK"):
             raise SwitchUnreachable(f"{self.label}: wrong password: set event_socket_password")
+
+    def send(self, data: str) -> wire.Frame:
+        words = data.split()
+        if words[:1] == ["event"]:
+            self._subscribed.update(words[2:])
+        self._has_call = self._has_call or words[:1] == ["myevents"]
+        return super().send(data)
+
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
+        # How many there are is for the switch to say: those of all its calls come here.
+        if not self._has_call and event.name not in self._subscribed:
+            self._count_unasked(event.name[:40])
 
     def background(self, line: str) -> str:
         """Starts an API command that takes long and gives its job's UUID."""

@@ -9,9 +9,9 @@ from typing import Any
 import gevent
 from gevent.event import Event as Flag
 
-from esl_record.errors import CallGone, CommandRefused, EslRecordError
+from esl_record.errors import CallGone, CommandRefused, EslRecordError, WireError
 from esl_record.esl import wire
-from esl_record.esl.channel import ChannelCommands, pace_of
+from esl_record.esl.channel import ChannelCommands, pace_of, without_secret
 from esl_record.esl.inbound import Inbound, SwitchUnreachable
 from esl_record.hub import off_hub
 
@@ -89,15 +89,18 @@ class Link:
         return self._connected().api(line)
 
     def channels(self) -> list[dict[str, Any]]:
-        """Return the row of each channel of the switch. Raises as ``api`` does, and ValueError for malformed JSON."""
+        """Return the row of each channel of the switch. Raises as ``api`` does, and WireError for another answer."""
         listed = self.api("show channels as json")
-        rows: list[dict[str, Any]] = off_hub(lambda: json.loads(listed).get("rows", []))
+        try:
+            rows = off_hub(lambda: _rows(json.loads(listed)))
+        except (ValueError, RecursionError) as error:
+            raise WireError(f"`show channels as json` was answered with no list of channels: {error}") from None
         return rows
 
     def data(self, call_id: str) -> Mapping[str, str]:
         """The headers and variables of a channel. Raises as ``api`` does."""
         dumped = self.api(f"uuid_dump {call_id}").partition("\n\n")[0]
-        return wire.parse_headers(dumped.encode(), encoded=True)
+        return without_secret(wire.parse_headers(dumped.encode(), encoded=True))[0]
 
     def free(self, call_id: str) -> None:
         """Send a call on to the dialplan that waits in a `socket` nobody serves.
@@ -173,6 +176,13 @@ class Link:
             call.take(event)
         for listener in tuple(self._far.get(event.get("Other-Leg-Unique-ID"), ())):
             listener(event)
+
+
+def _rows(answer: Any) -> list[dict[str, Any]]:
+    rows = answer.get("rows", []) if isinstance(answer, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("no rows")
+    return rows
 
 
 class LinkedCall(ChannelCommands):

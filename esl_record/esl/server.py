@@ -3,8 +3,8 @@
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import gevent
 from gevent import socket
@@ -12,47 +12,56 @@ from gevent.event import Event as Flag
 from gevent.server import StreamServer
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.admission import UNKNOWN_PEER, Admission, Refusal
 from esl_record.esl.session import Session
+from esl_record.esl.stranger import HAND_BACK, Stranger, Strangers
+from esl_record.logs import Sparing
+from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
 
-REFUSED = "esl_record_refused"
-"""Channel variable that tells a refused call why."""
-
 _BACKLOG = 1024
+_ACCEPTED = 50
+"""Connections accepted in one round of gevent's loop."""
+
 _REFUSAL_TIMEOUT = 2.0
+
+_REFUSALS = 64
+"""Calls that are refused with the reason at once; more are handed back without one, and without waiting."""
 
 
 class Server:
     """Accepts calls and runs ``handler(session)`` for each in a greenlet of its own.
 
-    A call over ``capacity`` is told so in the variable ``esl_record_refused`` and goes on in the dialplan. A peer
-    from none of the networks ``peers`` gets its call back at once. ``on_control`` is told how many seconds a call
-    has waited from its connection until it is under control.
+    A call that ``admission`` does not let in is told why in the variable ``esl_record_refused``, and goes on in the
+    dialplan. A peer of no known network gets its call back at once. ``on_control`` is told how many seconds a call has
+    waited from its connection until it is under control.
     """
 
     def __init__(
         self,
         listen: tuple[str, int],
         handler: Callable[[Session], None],
+        admission: Admission,
         *,
-        capacity: int,
-        peers: Iterable[str],
         timeout: float = 5.0,
         on_control: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        self.capacity = capacity
         self.timeout = timeout
         self._handler = handler
+        self._admission = admission
         self._on_control = on_control
-        self._peers = [ip_network(peer, strict=False) for peer in peers]
+        self._log = Sparing(log)
         self._calls: dict[Session, gevent.Greenlet] = {}
+        self._strangers = Strangers()
         self._beginning: set[Flag] = set()
         """One for each connection that has not said yet which call it is of."""
         self._connections = 0
+        self._refusing = 0
         self._empty = Flag()
         self._empty.set()
         self._listener = StreamServer(listen, self._accept, backlog=_BACKLOG)
+        self._listener.max_accept = _ACCEPTED
 
     @property
     def connections(self) -> int:
@@ -85,70 +94,111 @@ class Server:
 
     def give_up(self) -> None:
         """Ends the handlers of all calls and hands the calls back to the dialplan."""
+        self._strangers.give_up()
         gevent.killall(list(self._calls.values()), timeout=_REFUSAL_TIMEOUT * 2)
 
     def _accept(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        peer = ip_address(address[0])
-        # What an IPv6 socket calls an IPv4 peer.
-        peer = getattr(peer, "ipv4_mapped", None) or peer
-        if not any(peer in network for network in self._peers):
-            log.warning("connection from %s refused: not in the setting peers", address[0])
+        if not self._admission.knows(address[0]):
+            self._log(logging.WARNING, "connection from %s refused: %s", address[0], UNKNOWN_PEER.detail)
             # Closed without a `connect` the switch would keep the call in its `socket` application for ever.
-            self._refuse(Session(sock, address, timeout=_REFUSAL_TIMEOUT))
+            self._refuse(sock, address, UNKNOWN_PEER)
             return
+        peer = peer_key(address[0])
         self._connections += 1
         self._empty.clear()
         try:
-            if self._connections > self.capacity:
-                session = Session(sock, address, timeout=_REFUSAL_TIMEOUT)
-                self._refuse(session, [(REFUSED, "capacity")])
-                log.warning("%s refused: %d calls is the capacity", session.label, self.capacity)
+            if refusal := self._admission.over_capacity(peer):
+                self._refuse(sock, address, refusal)
             else:
-                self._serve(Session(sock, address, timeout=self.timeout))
+                self._meet(sock, address, peer)
         finally:
             self._connections -= 1
             if not self._connections:
                 self._empty.set()
 
-    def _refuse(self, session: Session, variables: Sequence[tuple[str, str]] = ()) -> None:
-        """Hand a call back to its dialplan with channel ``variables``."""
-        try:
-            session.connect()
-        except (CallGone, CommandTimeout):
-            pass  # released all the same
-        session.release(variables)
+    def _refuse(self, sock: socket.socket, address: tuple[str, int], refusal: Refusal) -> None:
+        """Hand the call of a connection that has just been accepted back to its dialplan."""
+        if self._refusing < _REFUSALS:
+            session = Session(sock, address, timeout=_REFUSAL_TIMEOUT)
+            with self._refused(session, refusal):
+                with suppress(CallGone, CommandTimeout):  # released all the same
+                    session.connect()
+                if refusal is not UNKNOWN_PEER:
+                    self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)
+                session.release(refusal.variables)
+            return
+        if refusal is not UNKNOWN_PEER:
+            self._log(logging.WARNING, "connection from %s refused: %s", address[0], refusal.detail)
+        with suppress(OSError):  # gone already
+            sock.sendall(HAND_BACK)
 
-    def _begin(self, session: Session) -> None:
+    @contextmanager
+    def _refused(self, session: Session, refusal: Refusal) -> Iterator[None]:
+        """Count the call of ``session`` as one that is being refused, for as long as the block runs."""
+        session.timeout = _REFUSAL_TIMEOUT
+        if self._refusing >= _REFUSALS:
+            session.give_up(CallGone(refusal.detail))
+        self._refusing += 1
+        try:
+            yield
+        finally:
+            self._refusing -= 1
+
+    def _meet(self, sock: socket.socket, address: tuple[str, int], peer: str) -> None:
+        """Serve a connection as soon as it says which call it is of."""
+        connected = time.monotonic()
+        stranger = Stranger(sock, peer)
+        with ExitStack() as unknown:
+            unknown.enter_context(self._strangers.present(stranger))
+            unknown.enter_context(self._asking())
+            if stranger.greet(self.timeout):
+                self._serve(stranger.meet(address, self.timeout), peer, unknown, connected)
+            elif stranger.fault:
+                self._log(logging.ERROR, "connection from %s: %s", address[0], stranger.fault)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Let ``settle`` wait until the block has ended."""
         known = Flag()
         self._beginning.add(known)
         try:
-            session.begin()
+            yield
         finally:
             self._beginning.remove(known)
             known.set()
 
-    def _serve(self, session: Session) -> None:
+    def _serve(self, session: Session, peer: str, unknown: ExitStack, connected: float) -> None:
+        """Serve the call of a session that is being told the channel's data; ``unknown`` ends when it is there."""
         self._calls[session] = gevent.getcurrent()
-        connected = time.monotonic()
-        try:
-            self._begin(session)
-            self._on_control(time.monotonic() - connected)
-            self._handler(session)
-        except CallGone as error:
-            # An orderly end is logged by whoever was at work; a broken wire is nobody else's to tell.
-            if session.fault is not None:
-                log.error("%s: %s", session.label, session.pressed.redact(session.fault))
-            else:
-                log.debug("%s", error)
-        except (CommandTimeout, CommandRefused) as error:
-            log.error("%s", error)
-        except gevent.GreenletExit:
-            log.warning("%s: given up at shutdown", session.label)
-        except Exception:
-            log.error("%s: unexpected error", session.label)
-            # Line by line: what is in the text of an error may come from the caller.
-            for line in traceback.format_exc().splitlines():
-                log.error("%s: %s", session.label, session.pressed.redact(line))
-        finally:
-            self._calls.pop(session, None)
-            session.release()
+        variables: Sequence[tuple[str, str]] = ()
+        with ExitStack() as counted:
+            try:
+                with unknown:
+                    session.connect(asked=True)
+                if refusal := self._admission.refusal(session, peer):
+                    variables = refusal.variables
+                    self._log(logging.WARNING, "%s refused: %s", session.label, refusal.detail)
+                    counted.enter_context(self._refused(session, refusal))
+                    return
+                counted.enter_context(self._admission.served.another(peer))
+                session.begin()
+                self._on_control(time.monotonic() - connected)
+                self._handler(session)
+            except CallGone as error:
+                # An orderly end is logged by whoever was at work; a broken wire is nobody else's to tell.
+                if session.fault is not None:
+                    self._log(logging.ERROR, "%s: %s", session.label, session.pressed.redact(session.fault))
+                else:
+                    log.debug("%s", error)
+            except (CommandTimeout, CommandRefused) as error:
+                self._log(logging.ERROR, "%s", error)
+            except gevent.GreenletExit:
+                log.warning("%s: given up at shutdown", session.label)
+            except Exception:
+                if self._log(logging.ERROR, "%s: unexpected error", session.label):
+                    # Line by line: what is in the text of an error may come from the caller.
+                    for line in traceback.format_exc().splitlines():
+                        log.error("%s: %s", session.label, session.pressed.redact(line))
+            finally:
+                self._calls.pop(session, None)
+                session.release(variables)

@@ -11,9 +11,10 @@ from gevent.event import AsyncResult
 from gevent.event import Event as Flag
 from greenswitch.esl import OutboundSession
 
-from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
 from esl_record.esl import wire
-from esl_record.esl.channel import HELD, ChannelCommands, pace_of
+from esl_record.esl.allowance import Allowance
+from esl_record.esl.channel import HELD, ChannelCommands, pace_of, without_secret
 from esl_record.esl.connection import Connection
 from esl_record.esl.pressed import Pressed
 
@@ -44,15 +45,20 @@ _EVENTS = "RECORD_START RECORD_STOP CODEC CHANNEL_HOLD CHANNEL_UNHOLD"
 
 
 class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[misc]  # greenswitch has no types
-    """greenswitch's ``OutboundSession``, hardened. Use ``begin`` first.
+    """greenswitch's ``OutboundSession``, hardened. Use ``connect`` first, then ``begin``.
 
     Every verb raises CallGone once the caller has hung up or the connection has ended, CommandTimeout if the switch
     does not answer, CommandRefused if it says no.
     """
 
+    body_limit = 1 << 19
+    """What a command is answered about one call is far below."""
+
     def __init__(self, sock: socket.socket, address: tuple[str, int], *, timeout: float = 5.0) -> None:
         self.address = address
         self.data: Mapping[str, str] = {}
+        self.secret = ""
+        """What the dialplan has given as such."""
         self.hangup_cause: str | None = None
         self.left = False
         """The call was sent elsewhere in the switch; its events still come."""
@@ -61,6 +67,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.pressed = Pressed()
         self.at_answer: list[Flag] = []
         """Each is set when something that starts at the answer has started; ``answer`` waits for them."""
+        self._allowance = Allowance()
         self._over = Flag()
         self._ignores_digits = False
         self._held = False
@@ -71,8 +78,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     # ---- the call
 
     def begin(self) -> None:
-        """Takes control: asks for the channel's data and its events."""
-        self.connect()
+        """Takes control once the channel's data is there: asks for its events."""
         self._held = f"variable_{HELD}" in self.data
         # An earlier run of this service, or another document, may have asked for digits.
         self.pressed.note(self.data.get("variable_prompt_value", ""))
@@ -80,8 +86,11 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         self.send(f"event plain {_EVENTS}")
         self.linger(LINGER)
 
-    def connect(self) -> None:
-        self.data = self.session_data = self.send("connect").headers
+    def connect(self, *, asked: bool = False) -> None:
+        """Ask for the channel's data, unless that was done on the bare socket, and wait for it."""
+        command = b"" if asked else wire.command("connect")
+        self.data, self.secret = without_secret(self._request(command, repr("connect")).headers)
+        self.session_data = self.data
 
     def myevents(self) -> None:
         self.send("myevents")
@@ -334,6 +343,16 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         return CallGone(f"{self.label}: {why}") if why else super().gone()
 
     # ---- what the switch says
+
+    def _request(self, data: bytes, name: str) -> wire.Frame:
+        self._allowance.earn()
+        return super()._request(data, name)
+
+    def admit_event(self, event: wire.Event, raw: bytes) -> None:
+        if not self.data:
+            self._count_unasked(f"{event.name[:40]} before the channel's data")
+        if not self._allowance.spend(raw):
+            raise WireError("more events than the switch sends of one call")
 
     def on_event(self, event: wire.Event) -> None:
         if event.name == "CHANNEL_EXECUTE" and event.get("Application") == "bridge":

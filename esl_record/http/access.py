@@ -18,6 +18,12 @@ REALM = "esl-record"
 UNGUARDED = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 """The paths everybody may ask for, and in no other spelling: all else is guarded, whether it is there or not."""
 
+ALIVE = "/healthz"
+"""The one path that anybody may ask for by any name: its answer holds nothing."""
+
+ADMITTED = "esl_record.admitted"
+"""Key of the request's environment that is set once it is known that its sender has a right to the answer."""
+
 # More than the router takes for an id: whatever stands there, the answer to a bad link is the same.
 _DOWNLOAD = re.compile(r"/api/v1/recordings/(.*)/download", re.DOTALL)
 
@@ -38,16 +44,19 @@ class Access:
         self._public_host = public_host.lower()
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        if self.open and req.path != ALIVE:
+            # Figures are checked too: a page in a browser on this machine must not read them.
+            self._check_host(req)
+            self._check_origin(req)
         if req.path in UNGUARDED:
             return
         self._guard(req)
+        req.env[ADMITTED] = True
         # The router takes every slash before a path away, and needs none: there would be two names for everything.
         if not req.path.startswith("/") or req.path.startswith("//"):
             raise falcon.HTTPRouteNotFound
 
     def _guard(self, req: falcon.Request) -> None:
-        if self.open:
-            self._check_host(req)
         download = _DOWNLOAD.fullmatch(req.path)
         if download and "signature" in req.params:
             if self._linked(req, download[1]) or self._known(req):
@@ -78,14 +87,25 @@ class Access:
         return hmac.compare_digest(given, self._expected)
 
     def _check_host(self, req: falcon.Request) -> None:
-        try:
-            name = urlsplit(f"//{req.get_header('Host') or ''}").hostname or ""
-        except ValueError:
-            name = ""
-        if not (is_loopback(name) or (name and name == self._public_host)):
+        if not self._is_own(f"//{req.get_header('Host') or ''}"):
             raise Problem(
                 HTTPStatus.FORBIDDEN, "host_refused", "without project id and token the API answers to loopback only"
             )
+
+    def _check_origin(self, req: falcon.Request) -> None:
+        origin = req.get_header("Origin")
+        if origin is not None and not self._is_own(origin):
+            raise Problem(
+                HTTPStatus.FORBIDDEN, "origin_refused", "without project id and token no page of another host may ask"
+            )
+
+    def _is_own(self, url: str) -> bool:
+        """Whether the host in ``url`` is this machine, or the public one."""
+        try:
+            name = urlsplit(url).hostname or ""
+        except ValueError:
+            return False
+        return is_loopback(name) or bool(name and name == self._public_host)
 
 
 def is_loopback(host: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import falcon
 
 from esl_record.http import problem
-from esl_record.http.access import Access
+from esl_record.http.access import ADMITTED, Access
 from esl_record.http.calling import Calling
 from esl_record.http.calls import Calls
 from esl_record.http.downloads import Downloads
@@ -18,6 +18,7 @@ from esl_record.http.links import Links
 from esl_record.http.openapi import Description
 from esl_record.http.recordings import PATH, OneRecording, Recordings
 from esl_record.live import LiveCalls
+from esl_record.logs import Sparing
 from esl_record.recording.storage import Storage
 from esl_record.status.ledger import Ledger
 
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _SHOWN = 200
 """Characters of a path in the log."""
+
+_UNADMITTED = 120
+"""Lines a minute for answers to those who have shown no right to anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,10 @@ def build(parts: Parts) -> "falcon.App[Any, Any]":
 
 
 class _Log:
-    """A line for each answer. The query is left out: the signature of a link is in it."""
+    """A line for each answer, not for all of a flood. The query is left out: the signature of a link is in it."""
+
+    def __init__(self) -> None:
+        self._sparing = Sparing(log, _UNADMITTED)
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         req.context.began = time.monotonic()
@@ -83,7 +90,8 @@ class _Log:
     def process_response(self, req: falcon.Request, resp: falcon.Response, resource: object, succeeded: bool) -> None:
         now = time.monotonic()
         took = (now - (req.context.get("began") or now)) * 1000
-        log.info("http: %s %s %d %.0f ms", req.method[:16], req.path[:_SHOWN], resp.status_code, took)
+        write = log.log if ADMITTED in req.env else self._sparing
+        write(logging.INFO, "http: %s %s %d %.0f ms", req.method[:16], req.path[:_SHOWN], resp.status_code, took)
 
 
 class _Methods:

@@ -7,42 +7,21 @@ from typing import Any
 
 import gevent
 from gevent import socket
-from gevent.event import Event as Flag
 from gevent.pywsgi import Input, WSGIHandler
 
 from esl_record.http import head
+from esl_record.http.access import ADMITTED
 from esl_record.http.body import LIMIT
+from esl_record.hub import Turns
+from esl_record.logs import Sparing
+from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
+_sparing = Sparing(log)
 
 _LAST_WORDS = 1.0
 _PIECE = 8192
-_BEFORE_ALL = 2
 _ANSWER = "HTTP/1.1 {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-class Turns:
-    """Lets everything else go on between two steps of the HTTP side, however many connections have something to do.
-
-    A socket that is ready never makes gevent wait, and ``sleep(0)`` keeps timers waiting for many milliseconds. So
-    each step, a request or a piece read, has a round of gevent's loop for itself, in which all timers due are run.
-    """
-
-    def __init__(self) -> None:
-        self._last = Flag()
-        self._last.set()
-
-    def take(self) -> None:
-        """Waits until it is the turn of whoever asks."""
-        # One after the other: a semaphore would go to whoever has just had it and asks again at once.
-        before, mine = self._last, Flag()
-        self._last = mine
-        try:
-            before.wait()
-            # Before all others in its round, or the HTTP side would stand still while there is always another.
-            gevent.idle(_BEFORE_ALL)
-        finally:
-            mine.set()
 
 
 class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
@@ -54,11 +33,26 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
 
     def __init__(self, sock: socket.socket, address: Any, server: Any) -> None:
         super().__init__(sock, address, server)
-        self.rfile = io.BufferedReader(_Incoming(self.rfile.detach(), server.turns), _PIECE)
+        self._incoming = _Incoming(self.rfile.detach(), server.turns)
+        self.rfile = io.BufferedReader(self._incoming, _PIECE)
+        self._peer = peer_key(address[0])
+
+    @property
+    def admitted(self) -> bool:
+        return bool(self.environ and self.environ.get(ADMITTED))
+
+    def drop(self) -> None:
+        try:
+            self.socket.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # gone already
+
+    def handle(self) -> None:
+        with self.server.clients.present(self, self._peer):
+            super().handle()
 
     def handle_one_request(self) -> Any:
-        # What is read already would do for many requests.
-        self.server.turns.take()
+        self.environ: dict[str, Any] | None = None
         result = super().handle_one_request()
         if isinstance(result, tuple):
             self._part(result[1])
@@ -69,7 +63,12 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
         # The socket's own timeout begins anew with every byte that comes.
         with gevent.Timeout(self.server.head_patience, TimeoutError):
             line: str = super().read_requestline()
-            return line
+        if not self._incoming.fresh:
+            # What was read before would do for many requests.
+            self.server.turns.take()
+        self._incoming.fresh = False
+        self.server.clients.begins(self, self._peer)
+        return line
 
     def read_request(self, raw_requestline: str) -> bool:
         head.check_line(raw_requestline)
@@ -110,7 +109,7 @@ class Connection(WSGIHandler):  # type: ignore[misc]  # gevent's has no types
         if isinstance(error, OSError):
             log.debug("http: %s is gone: %s", self.client_address[0], error)
             return
-        log.error("http: unexpected error", exc_info=(kind, error, trace))
+        _sparing(logging.ERROR, "http: unexpected error", exc_info=(kind, error, trace))
         self._send_error_response_if_possible(500)
 
     def _handle_client_error(self, error: Exception) -> tuple[str, bytes] | None:
@@ -139,6 +138,8 @@ class _Incoming(io.RawIOBase):
     """What ``source`` reads, one piece a turn."""
 
     def __init__(self, source: io.RawIOBase, turns: Turns) -> None:
+        self.fresh = False
+        """Whether anything was read since the latest request, and a turn taken for it."""
         self._source = source
         self._turns = turns
 
@@ -147,6 +148,7 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int | None:
         count: int | None = self._source.readinto(buffer)
+        self.fresh = True
         self._turns.take()
         return count
 

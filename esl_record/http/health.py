@@ -2,8 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Generic, TypeVar
 
 import falcon
 
@@ -11,6 +13,39 @@ from esl_record.errors import DatabaseError
 from esl_record.http.problem import Problem
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PAUSE, _LONGEST = 10, 1.0
+
+
+class Seldom(Generic[T]):
+    """The latest result of ``compute``, which may be asked for as often as anybody likes.
+
+    It is computed again only once ten times as long has passed as that took, so that it does not take more than a tenth
+    of the time; after ``_LONGEST`` seconds in any case.
+    """
+
+    def __init__(self, compute: Callable[[], T], clock: Callable[[], float] = time.perf_counter) -> None:
+        self._compute = compute
+        self._clock = clock
+        self._latest: T | None = None
+        self._next = 0.0
+        self._computing = False
+
+    def __call__(self) -> T:
+        """Return the result. Raises what ``compute`` raises."""
+        began = self._clock()
+        if self._latest is not None and (self._computing or began < self._next):
+            return self._latest
+        self._computing = True
+        try:
+            self._latest = self._compute()
+        finally:
+            self._computing = False
+        now = self._clock()
+        self._next = now + min(_LONGEST, _PAUSE * (now - began))
+        return self._latest
 
 
 class Alive:
@@ -29,7 +64,7 @@ class Ready:
     """
 
     def __init__(self, ready: Callable[[], list[str]], lacking: Callable[[], list[str]] = list) -> None:
-        self._ready = ready
+        self._ready = Seldom(ready)
         self._lacking = lacking
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -49,7 +84,7 @@ class Figures:
     """``/metrics``."""
 
     def __init__(self, metrics: Callable[[], tuple[bytes, str]]) -> None:
-        self._metrics = metrics
+        self._metrics = Seldom(metrics)
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         try:

@@ -1,7 +1,6 @@
 """The listener of the HTTP side: gevent's own server, with limits, and the log in one place."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,7 +9,10 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 from esl_record.http.access import is_loopback
-from esl_record.http.connection import Connection, Turns
+from esl_record.http.clients import Clients
+from esl_record.http.connection import Connection
+from esl_record.hub import Turns
+from esl_record.peers import peer_key
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class HttpServer:
         )
         self._server.patience = self._patience
         self._server.head_patience = self._head_patience
-        self._server.connections = self._connections
+        self._server.clients = Clients(self._connections)
         self._server.start()
         if self._open_to_all:
             return
@@ -120,37 +122,24 @@ def _listening(host: str, port: int) -> socket.socket:
 class _Server(WSGIServer):  # type: ignore[misc]  # gevent's server has no types
     patience = PATIENCE
     head_patience = HEAD_PATIENCE
-    connections = CONNECTIONS
+    clients = Clients(CONNECTIONS)
+    max_accept = 20
+    """In one round of gevent's loop."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.turns = Turns()
-        self._peers: Counter[str] = Counter()
 
     def handle(self, sock: socket.socket, address: Any) -> None:
-        peer = address[0]
-        if self._peers[peer] >= share(peer, self.connections):
+        peer = peer_key(address[0])
+        if not self.clients.admit(peer):
             log.debug("http: %s has too many connections", peer)
             _refuse(sock)
             return
-        self._peers[peer] += 1
-        try:
-            sock.settimeout(self.patience)
-            # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            super().handle(sock, address)
-        finally:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
-
-
-def share(peer: str, connections: int) -> int:
-    """How many of all ``connections`` one address may have: none can keep the others out.
-
-    Those of this machine may have more, as behind a proxy on it all clients have its address.
-    """
-    return max(1, connections // (2 if is_loopback(peer) else 4))
+        sock.settimeout(self.patience)
+        # An answer's head and body are sent apart: without this the body would wait for the head to be confirmed.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle(sock, address)
 
 
 def _refuse(sock: socket.socket) -> None:

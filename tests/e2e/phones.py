@@ -29,6 +29,9 @@ placed_by = "standin"
 
 CONF = Path(__file__).parents[2] / "freeswitch-conf"
 
+SECRET = "b3a1c5d7e9f00112-a-secret"
+"""What a dialplan proves with that a call is a switch's own."""
+
 PAUSE, TRIES = 500, 200
 """Milliseconds from one connection that a dialplan tries again and again to the next, and how often it does."""
 
@@ -63,6 +66,8 @@ class Dialled:
     codecs: tuple[tuple[float, int], ...] = ()
     channels: int = 1
     """These three as of the stand-in's `Caller`, whom alone they concern."""
+    secret: bool = False
+    """Whether the dialplan sets ``SECRET``."""
     before: tuple[tuple[str, str], ...] = ()
     """The stand-in's dialplan actions in front of `socket`, application and argument each."""
 
@@ -162,7 +167,8 @@ class _StandInCall:
         then = [("socket", f"{host}:{port}/{dialled.then} async full")] if dialled.then else []
         behind = [("park", "")] if dialled.parked else again * TRIES if dialled.again else then
         address = dialled.at or service.address
-        self.call = switch.call(address, dialled.document, caller, before=dialled.before, behind=behind)
+        before = [*dialled.before, *([("set", f"esl_record_secret={SECRET}")] if dialled.secret else [])]
+        self.call = switch.call(address, dialled.document, caller, before=before, behind=behind)
         # It connects with its first frame.
         self.call.channel.set("swml_url", dialled.url)
 
@@ -221,6 +227,11 @@ class FreeSwitchPhone:
             </condition></extension>
             <extension name="url"><condition field="destination_number" expression="^url-(\\d+)-(.*)$">
               <action application="set" data="swml_url=${{sip_h_X-Document}}"/>
+              <action application="socket" data="127.0.0.1:$1/$2 async full"/>
+              <action application="hangup" data="{WENT_ON}"/>
+            </condition></extension>
+            <extension name="secret"><condition field="destination_number" expression="^secret-(\\d+)-(.*)$">
+              <action application="set" data="esl_record_secret={SECRET}"/>
               <action application="socket" data="127.0.0.1:$1/$2 async full"/>
               <action application="hangup" data="{WENT_ON}"/>
             </condition></extension>
@@ -317,6 +328,7 @@ class _FreeSwitchCall:
             ]
         )
         kinds = {"parked": dialled.parked, "again": dialled.again, "url": dialled.url, "then": dialled.then}
+        kinds["secret"] = dialled.secret
         context = next((name for name, chosen in kinds.items() if chosen), "doc")
         port: object = service.address[1]
         if dialled.at:

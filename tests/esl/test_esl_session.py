@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from peer import LIMIT, Peer, completion, event, event_uuid
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout, WireError
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 from esl_record.esl.wire import Event
@@ -120,11 +121,16 @@ def raised(greenlet: gevent.Greenlet, kind: type[Exception]) -> str:
 # ---- the call
 
 
+def taken(session: Session) -> None:
+    session.connect()
+    session.begin()
+
+
 def test_it_begins_with_the_channels_data_its_events_and_a_linger() -> None:
     theirs, ours = socket.socketpair()
     peer, session = Peer(theirs), Session(ours, ("192.0.2.7", 40000), timeout=LIMIT)
     assert session.label == "connection from 192.0.2.7"
-    beginning = gevent.spawn(session.begin)
+    beginning = gevent.spawn(taken, session)
     assert peer.command() == "connect"
     peer.send(DATA)
     said = []
@@ -564,7 +570,7 @@ def comes_back(line: Line, take: Callable[[], None], *, asks: int) -> None:
 
 
 def test_a_call_that_came_back_held_is_let_go_of(line: Line) -> None:
-    comes_back(line, line.session.begin, asks=3)
+    comes_back(line, lambda: taken(line.session), asks=3)
     line.session.hold(True)
     releasing = line.does(line.session.release)
     assert line.answers() == "uuid_setvar u1 esl_record_held"
@@ -809,7 +815,7 @@ def place() -> Iterator[Callable[[Handler, Caller], Placed]]:
     def placing(handler: Handler, caller: Caller) -> Placed:
         given: list[Any] = []
         server = Server(
-            ("127.0.0.1", 0), lambda session: given.append(handler(session)), capacity=9, peers=["127.0.0.1"]
+            ("127.0.0.1", 0), lambda session: given.append(handler(session)), Admission(["127.0.0.1"], capacity=9)
         )
         servers.append(server)
         server.start()

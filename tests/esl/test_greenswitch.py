@@ -16,6 +16,7 @@ from greenswitch.esl import OutboundESLServer, OutboundSession
 from peer import LIMIT, Peer, completion, event, event_uuid
 
 from esl_record.errors import CallGone, CommandTimeout, EslRecordError, WireError
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
 
@@ -342,7 +343,7 @@ def test_it_fails_on_greenswitch(
 def test_our_listener_accepts_at_once_and_greenswitch_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """greenswitch sleeps 100 ms between looks at the listening socket; ours sleeps not at all."""
     naps: list[float] = []
-    server = Server(("127.0.0.1", 0), lambda session: None, capacity=10, peers=["127.0.0.0/8"])
+    server = Server(("127.0.0.1", 0), lambda session: None, Admission(["127.0.0.0/8"], capacity=10))
     server.start()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -379,7 +380,7 @@ def test_our_listener_outlives_a_lack_of_descriptors_and_greenswitchs_does_not(
         plain.listen()
     monkeypatch.undo()
 
-    server = Server(("127.0.0.1", 0), lambda session: None, capacity=10, peers=["127.0.0.0/8"])
+    server = Server(("127.0.0.1", 0), lambda session: None, Admission(["127.0.0.0/8"], capacity=10))
     server.start()
     accept, failures = server._listener.do_read, [OSError(errno.EMFILE, "Too many open files")]
 
@@ -400,7 +401,7 @@ def test_our_listener_outlives_a_lack_of_descriptors_and_greenswitchs_does_not(
 
 def test_our_listener_counts_a_connection_from_its_accept_on() -> None:
     """greenswitch counts after the reply to ``connect``: peers that never reply are beyond its limit."""
-    server = Server(("127.0.0.1", 0), lambda session: None, capacity=1, peers=["127.0.0.0/8"])
+    server = Server(("127.0.0.1", 0), lambda session: None, Admission(["127.0.0.0/8"], capacity=1))
     server.start()
     plain = OutboundESLServer("127.0.0.1", 0, application=object, max_connections=1)
     try:

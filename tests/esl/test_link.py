@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gevent import socket
 
-from esl_record.errors import CallGone, CommandRefused
+from esl_record.errors import CallGone, CommandRefused, WireError
 from esl_record.esl import wire
 from esl_record.esl.inbound import SwitchUnreachable
 from esl_record.esl.link import Link
@@ -138,3 +138,20 @@ def test_a_tap_is_found_by_its_path_wherever_it_is(switch: Switch, link: Link, t
         assert found is not None
         assert found.uuid == other.uuid
     assert link.find_tapped(path[:-1], other.uuid) is None
+
+
+@pytest.mark.parametrize(
+    "answer", ["[" * 100_000, "{", "[]", "5", '{"rows": 5}', '{"rows": [5]}', "-", '{"rows": {}}', "\ufffd"]
+)
+def test_a_list_of_channels_that_is_none_is_an_error_like_any_other(
+    link: Link, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(link, "api", lambda line: answer)
+    with pytest.raises(WireError, match="no list of channels"):
+        link.channels()
+
+
+def test_the_secret_of_a_channel_is_not_kept(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    dumped = "Unique-ID: u1\nvariable_esl_record_secret: 0123456789abcdef\nvariable_a: b\n"
+    monkeypatch.setattr(link, "api", lambda line: dumped)
+    assert dict(link.data("u1")) == {"Unique-ID": "u1", "variable_a": "b"}

@@ -2,7 +2,9 @@
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
 
 import gevent
 import pytest
@@ -11,8 +13,11 @@ from gevent.event import Event as Flag
 from peer import LIMIT, Peer
 
 from esl_record.errors import CallGone, CommandRefused, CommandTimeout
+from esl_record.esl.admission import Admission
 from esl_record.esl.server import Server
 from esl_record.esl.session import Session
+from esl_record.esl.stranger import FEW, PATIENCE, STRANGERS, Stranger, Strangers
+from esl_record.logs import FIRST
 
 SOON = 0.1
 """Seconds the switch gets for an answer where it gives none."""
@@ -30,8 +35,8 @@ class Switch:
     def __init__(self) -> None:
         self._calls: list[Peer] = []
 
-    def connect(self, server: Server) -> Peer:
-        peer = Peer(socket.create_connection(server.address))
+    def connect(self, server: Server, source: str = "127.0.0.1") -> Peer:
+        peer = Peer(socket.create_connection(server.address, source_address=(source, 0)))
         self._calls.append(peer)
         return peer
 
@@ -71,9 +76,18 @@ def serve(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Server]]:
     caplog.set_level(logging.DEBUG)
     servers: list[Server] = []
 
-    def serving(handler: Handler, **named: object) -> Server:
-        given = {"listen": ("127.0.0.1", 0), "capacity": 10, "peers": ["127.0.0.0/8"], "timeout": LIMIT, **named}
-        server = Server(given.pop("listen"), handler, **given)
+    def serving(
+        handler: Handler,
+        *,
+        listen: tuple[str, int] = ("127.0.0.1", 0),
+        timeout: float = LIMIT,
+        peers: Sequence[str] = ("127.0.0.0/8",),
+        secrets: Sequence[str] = (),
+        capacity: int = 10,
+        peer_capacity: int = 0,
+    ) -> Server:
+        admission = Admission(peers, secrets, capacity=capacity, peer_capacity=peer_capacity)
+        server = Server(listen, handler, admission, timeout=timeout)
         servers.append(server)
         server.start()
         return server
@@ -223,6 +237,189 @@ def test_as_many_calls_as_the_capacity_are_served_at_once(serve: Serve, switch: 
     assert server.connections == 20
 
 
+def test_one_peer_has_no_more_calls_than_peer_capacity(
+    serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = Held()
+    server = serve(held, peer_capacity=1)
+    switch.call(server)
+    refused = switch.connect(server)
+    assert switch.answer(refused, 4) == ["connect", "api uuid_setvar u1 esl_record_refused capacity", "resume", "exit"]
+    assert "call u1 refused: 1 calls is the peer_capacity" in caplog.text
+    other = switch.connect(server, "127.0.0.2")
+    assert switch.answer(other, len(BEGIN)) == BEGIN
+    assert held.has("u0", "u2")
+
+
+def test_by_itself_one_peer_may_have_all_calls(serve: Serve, switch: Switch) -> None:
+    held = Held()
+    server = serve(held, capacity=3)
+    for _ in range(3):
+        switch.call(server)
+    assert held.has("u0", "u1", "u2")
+
+
+@pytest.mark.parametrize("said", [b"", (DATA % 0)[:-1]], ids=["nothing", "half"])
+def test_connections_that_say_nothing_take_no_calls_place(serve: Serve, switch: Switch, said: bytes) -> None:
+    held = Held()
+    server = serve(held, capacity=2)
+    silent = [switch.connect(server) for _ in range(10)]
+    for peer in silent:
+        assert peer.command() == "connect"
+        peer.send(said)
+    for _ in range(2):
+        switch.call(server)
+    assert held.has("u10", "u11")
+    # They are still there, and get their calls back as soon as they say which these are.
+    late = silent[0]
+    late.send(b"\n" if said else DATA % 0)
+    assert late.command().endswith("esl_record_refused capacity")
+
+
+def test_where_many_say_nothing_the_oldest_give_way_and_have_their_calls_handed_back(
+    serve: Serve, switch: Switch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("esl_record.esl.stranger.FEW", 2)
+    monkeypatch.setattr("esl_record.esl.stranger.PATIENCE", 0.0)
+    held = Held()
+    server = serve(held)
+    silent = [switch.connect(server) for _ in range(5)]
+    assert [peer.command() for peer in silent] == ["connect"] * 5
+    switch.call(server)
+    for peer in silent[:4]:
+        assert [peer.command(), peer.command()] == ["resume", "exit"]
+        assert ended(peer)
+    assert held.has("u5")
+    assert server.connections == 2
+    assert caplog.text.count("gave way to others, as it has not said which call it is of") == 4
+    # The last one is served as well, late as it is.
+    assert switch.answer(silent[4], 0) == []
+    silent[4].send(DATA % 4)
+    assert silent[4].command() == "myevents"
+
+
+def test_the_silent_connections_of_one_peer_give_way_to_those_of_another() -> None:
+    now: list[float] = [0.0]
+    dropped: list[str] = []
+    strangers = Strangers(lambda: now[0])
+
+    class Silent(Stranger):
+        def __init__(self, name: str, peer: str) -> None:
+            self.name, self.peer = name, peer
+
+        def give_up(self) -> None:
+            dropped.append(self.name)
+
+    with ExitStack() as present:
+        for number in range(FEW):
+            present.enter_context(strangers.present(Silent(f"few {number}", "192.0.2.1")))
+        for number in range(STRANGERS):
+            present.enter_context(strangers.present(Silent(f"many {number}", "192.0.2.2")))
+        assert dropped == [f"many {number}" for number in range(FEW)]
+        # After a second none of them is waited for while there are new ones.
+        now[0] += PATIENCE
+        present.enter_context(strangers.present(Silent("new", "192.0.2.1")))
+        assert len(dropped) == FEW + STRANGERS - FEW + 1
+
+
+SECRETS = ["0123456789abcdef", "fedcba9876543210"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_call_with_a_secret_is_served_and_the_secret_forgotten(
+    serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture, secret: str
+) -> None:
+    data: list[Mapping[str, str]] = []
+    held = Held()
+
+    def handle(session: Session) -> None:
+        data.append({**session.data, **session.session_data, "secret": session.secret})
+        held(session)
+
+    server = serve(handle, secrets=SECRETS)
+    peer = switch.connect(server)
+    assert peer.command() == "connect"
+    peer.send(b"variable_esl_record_secret: %b\n" % secret.encode() + DATA % 0)
+    assert switch.answer(peer, 3) == BEGIN[1:]
+    assert held.has("u0")
+    assert secret not in str(data)
+    assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", "0123456789abcde", "0123456789abcdef0", "0123456789ABCDEF", ",".join(SECRETS), "%C3%A9", "%FF", "%00"],
+)
+def test_a_call_without_a_valid_secret_goes_on_in_its_dialplan(
+    serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture, given: str
+) -> None:
+    held = Held()
+    server = serve(held, secrets=SECRETS)
+    peer = switch.connect(server)
+    assert peer.command() == "connect"
+    peer.send((f"variable_esl_record_secret: {given}\n".encode() if given else b"") + DATA % 0)
+    assert switch.answer(peer, 3) == ["api uuid_setvar u0 esl_record_refused secret", "resume", "exit"]
+    assert ended(peer)
+    assert held.calls == []
+    assert "call u0 refused: no valid secret in its variable esl_record_secret" in caplog.text
+    assert not given or given not in caplog.text
+
+
+def test_without_secrets_whatever_a_call_has_as_such_is_not_kept(serve: Serve, switch: Switch) -> None:
+    sessions: list[Session] = []
+    server = serve(sessions.append)
+    peer = switch.connect(server)
+    peer.command()
+    peer.send(b"variable_esl_record_secret: of-another-service\n" + DATA % 0)
+    assert switch.answer(peer, 5) == [*BEGIN[1:], "resume", "exit"]
+    assert "of-another-service" not in f"{sessions[0].data} {sessions[0].secret}"
+
+
+@pytest.mark.parametrize("settings", [{"peers": []}, {"capacity": 1}], ids=["peer", "capacity"])
+def test_many_that_are_refused_are_handed_back_without_waiting_for_them(
+    serve: Serve, switch: Switch, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("esl_record.esl.server._REFUSALS", 2)
+    server = serve(Held(), **settings)
+    if settings.get("capacity"):
+        switch.call(server)
+    waited_for = [switch.connect(server) for _ in range(2)]
+    assert [peer.command() for peer in waited_for] == ["connect"] * 2
+    for _ in range(20):
+        more = switch.connect(server)
+        assert [more.command(), more.command(), more.command()] == ["connect", "resume", "exit"]
+        assert ended(more)
+
+
+def test_many_with_a_wrong_secret_are_handed_back_without_waiting_for_them(
+    serve: Serve, switch: Switch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esl_record.esl.server._REFUSALS", 2)
+    server = serve(Held(), secrets=SECRETS)
+    for number in range(10):
+        peer = switch.connect(server)
+        assert peer.command() == "connect"
+        peer.send(DATA % number)
+        if number < 2:
+            assert peer.command().endswith("esl_record_refused secret")
+        else:
+            assert [peer.command(), peer.command()] == ["resume", "exit"]
+            assert ended(peer)
+
+
+def test_what_many_peers_do_wrong_is_logged_a_few_times(
+    serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(Held())
+    for _ in range(100):
+        peer = switch.connect(server)
+        peer.send(b"garbage\n\n")
+        while not ended(peer):
+            pass
+    assert server.drain(LIMIT)
+    assert len(errors(caplog)) == FIRST
+
+
 # ---- handlers
 
 
@@ -350,7 +547,7 @@ def test_who_no_longer_accepts_is_not_found(serve: Serve, switch: Switch) -> Non
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # gevent leaves the socket it could not bind
 def test_an_address_in_use_is_an_error_of_the_start(serve: Serve) -> None:
     first = serve(Held())
-    second = Server(first.address, Held(), capacity=1, peers=[])
+    second = Server(first.address, Held(), Admission([], capacity=1))
     with pytest.raises(OSError, match="in use"):
         second.start()
     gc.collect()

@@ -181,6 +181,59 @@ def test_blank_lines_between_frames_do_not_count() -> None:
     assert [frame.body for frame in frames(b"\n\n\n" + framed(b"a") + b"\n" + framed(b"b") + b"\n\n")] == [b"a", b"b"]
 
 
+def test_blank_lines_without_an_end_are_given_up() -> None:
+    frames(b"\n" * wire.BLANK_LINES + framed(b"a") + b"\n" * wire.BLANK_LINES + framed(b"b"))
+    reader = FrameReader()
+    assert list(reader.feed(b"\n" * wire.BLANK_LINES)) == []
+    with pytest.raises(WireError, match="more than 64 blank lines"):
+        list(reader.feed(b"\n"))
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        (b"a:\n" * (wire.HEADER_LIMIT // 4), "more than 2048 lines"),
+        (b"\n".join(b"%x:" % number for number in range(wire.HEADERS + 1)), "more than 2048 lines"),
+        (b"a:" + b"%" * (wire.ESCAPES + 1), "more than 32768 percent signs"),
+        (b"a:" + b"%41" * (wire.ESCAPES + 1), "more than 32768 percent signs"),
+        (b"a:" + b"x" * wire.HEADER_LIMIT, "more than 262144 bytes"),
+    ],
+    ids=["equal", "distinct", "percent", "escapes", "long"],
+)
+def test_an_event_that_would_take_long_to_read_is_not_read(block: bytes, told: str) -> None:
+    (frame,) = frames(framed(block + b"\n\n", "text/event-plain"))
+    with pytest.raises(WireError, match=told):
+        wire.parse_event(frame)
+
+
+def test_a_frame_of_more_headers_than_any_switch_sends_is_not_read() -> None:
+    with pytest.raises(WireError, match="more than 2048 lines"):
+        frames(b"Event-Name: X\n" * (wire.HEADERS + 1) + b"\n")
+
+
+def test_a_header_block_that_comes_byte_by_byte_is_searched_once() -> None:
+    """However long it is: a search of all of it for each byte would take minutes."""
+
+    class Counting(bytearray):
+        searched = 0
+
+        def find(self, sub: bytes, start: int = 0) -> int:  # type: ignore[override]
+            Counting.searched += len(self) - start
+            return super().find(sub, start)
+
+    reader = FrameReader(_buffer=Counting())
+    for _ in range(20_000):
+        assert list(reader.feed(b"x")) == []
+    assert Counting.searched < 3 * 20_000
+
+
+def test_a_reader_may_take_less_than_the_largest_body() -> None:
+    reader = FrameReader(100)
+    assert [frame.body for frame in reader.feed(framed(bytes(100)))] == [bytes(100)]
+    with pytest.raises(WireError, match="must be 0 to 100"):
+        list(reader.feed(framed(bytes(101))))
+
+
 def test_a_body_may_be_anything() -> None:
     body = bytes(range(256)) + b"\n\nContent-Length: 3\n\n"
     assert [frame.body for frame in frames(framed(body) + framed(b"next"))] == [body, b"next"]
@@ -203,8 +256,8 @@ def test_endless_headers_are_given_up_at_the_limit() -> None:
         list(reader.feed(piece))
 
 
-@pytest.mark.parametrize("piece", [b"\n" * 65536, framed(b"x" * 1000) * 60], ids=["blank lines", "frames"])
-def test_what_has_been_read_takes_no_memory(piece: bytes) -> None:
+def test_what_has_been_read_takes_no_memory() -> None:
+    piece = framed(b"x" * 1000) * 60
     reader = FrameReader()
     tracemalloc.start()
     try:

@@ -209,7 +209,7 @@ def test_the_doctor_names_the_handlers_and_their_mistakes(tmp_path: Path) -> Non
     out = StringIO()
     settings = Settings(data_dir=tmp_path / "data", handlers=tmp_path, event_socket=("127.0.0.1", 9))
     assert examine(settings, Console(file=out, width=1000)) == 1
-    lines = [line for line in out.getvalue().splitlines() if "handler" in line]
+    lines = [line for line in out.getvalue().splitlines() if line[4:].startswith("handler ")]
     assert [line.split(":")[0] for line in lines] == ["BAD handler bad", "ok  handler good"]
     assert "bad.py, line 1: SyntaxError" in lines[0]
 

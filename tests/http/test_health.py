@@ -4,6 +4,7 @@ import pytest
 from http_fakes import MakeSite, Site, codes
 
 from esl_record.errors import DatabaseError
+from esl_record.http.health import Seldom
 
 NOBODY = {"Authorization": None, "Host": "monitor.example.com"}
 
@@ -12,6 +13,45 @@ NOBODY = {"Authorization": None, "Host": "monitor.example.com"}
 def test_a_process_that_serves_is_alive(make_site: MakeSite, guarded: bool) -> None:
     answer = make_site(guarded=guarded).get("/healthz", headers=NOBODY)
     assert (answer.status_code, answer.json) == (200, [])
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("host", ["evil.example.com", "localhost.evil.example.com", "127.0.0.1.evil.example.com", ""])
+def test_without_credentials_no_other_name_leads_to_what_it_tells(make_site: MakeSite, path: str, host: str) -> None:
+    """A page whose name leads to this machine by now would read it."""
+    site = make_site(guarded=False)
+    assert site.get(path, headers={"Host": host}).status_code == 403
+    for own in ("localhost:8088", "127.0.0.1:8088", "[::1]:8088", "pbx.example.com"):
+        assert site.get(path, headers={"Host": own}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/readyz", "/metrics", "/openapi.json", "/api/v1/calls", "/api/relay/rest/recordings"]
+)
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example.com", "null", "", "http://localhost.evil.example.com", "http://["]
+)
+def test_without_credentials_no_page_of_another_host_is_answered(make_site: MakeSite, path: str, origin: str) -> None:
+    site = make_site(guarded=False)
+    assert site.get(path, headers={"Origin": origin}).status_code == 403
+    for own in ("http://localhost:3000", "https://pbx.example.com"):
+        assert site.get(path, headers={"Origin": own}).status_code == 200
+
+
+def test_figures_that_take_long_are_computed_seldom() -> None:
+    now, computed = [0.0], []
+
+    def compute() -> int:
+        now[0] += 0.1
+        computed.append(now[0])
+        return len(computed)
+
+    seldom = Seldom(compute, lambda: now[0])
+    assert [seldom() for _ in range(1000)] == [1] * 1000
+    now[0] += 0.99
+    assert seldom() == 1
+    now[0] += 0.02
+    assert seldom() == 2
 
 
 def test_it_is_ready_until_something_is_wrong(site: Site) -> None:

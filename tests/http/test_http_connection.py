@@ -11,7 +11,7 @@ import pytest
 from gevent import socket
 from http_fakes import CALL, LIMIT, Client, Serve, Site, basic
 
-from esl_record.http.server import share
+from esl_record.http.clients import share
 
 SHORT = 0.2
 TICK = 0.01
@@ -124,21 +124,69 @@ def test_one_address_has_its_share_of_the_connections(site: Site, serve: Serve) 
         for client in clients:
             client.sock.sendall(HEALTH)
             assert client.answer() == (200, b"[]")
+        # One more takes the place of the one that has been idle longest.
+        clients[0].sock.sendall(HEALTH)
+        assert clients[0].answer() == (200, b"[]")
         with Client(server) as more:
-            assert more.head()[0] == 503
-            assert more.closed()
+            more.sock.sendall(HEALTH)
+            assert more.answer() == (200, b"[]")
+            assert clients[1].closed()
+            for client in (clients[0], *clients[2:]):
+                client.sock.sendall(HEALTH)
+                assert client.answer() == (200, b"[]")
         with Client(server, "127.0.0.2") as other:
             other.sock.sendall(HEALTH)
             assert other.answer() == (200, b"[]")
-        clients[0].sock.shutdown(socket.SHUT_RDWR)
-        assert clients[0].closed()
-        with gevent.Timeout(LIMIT):
-            while True:
-                with Client(server) as again:
-                    again.sock.sendall(HEALTH)
-                    if again.head()[0] == 200:
-                        break
-                gevent.sleep(TICK)
+
+
+def test_whoever_is_being_answered_and_may_be_gives_way_to_nobody(site: Site, serve: Serve) -> None:
+    server = serve(site, connections=4)
+    command = json.dumps({"command": "calling.end", "id": CALL}).encode()
+    site.place()
+    with Client(server) as first, Client(server) as second, Client(server, "127.0.0.2") as other:
+        for busy in (first, second):
+            length = f"Content-Length: {len(command)}"
+            busy.send("POST /api/calling/calls HTTP/1.1", "Content-Type: application/json", length)
+        # Once one that came later has been answered, the application has the requests of both.
+        other.sock.sendall(HEALTH)
+        assert other.answer()[0] == 200
+        with Client(server) as late:
+            assert late.head()[0] == 503
+            assert late.closed()
+        first.sock.sendall(command)
+        assert first.answer()[0] == 200
+
+
+def test_silent_clients_keep_nobody_out(site: Site, serve: Serve) -> None:
+    """Behind a proxy all have one address; whoever has connected without asking waits at the expense of nobody."""
+    server = serve(site, connections=8)
+    with ExitStack() as stack:
+        said = (
+            b"",
+            b"GET /healthz HTTP/1.1\r\n",
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n",
+        )
+        for number in range(24):
+            stack.enter_context(Client(server)).sock.sendall(said[number % 3])
+        with Client(server) as client:
+            client.sock.sendall(HEALTH)
+            assert client.answer() == (200, b"[]")
+
+
+def test_a_flood_of_requests_does_not_fill_the_log(site: Site, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    server, many = serve(site), 400
+    with Client(server) as pipe, Client(server) as known:
+        pipe.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        pipe.sock.sendall(HEALTH * many)
+        for _ in range(many):
+            assert pipe.answer()[0] == 200
+        known.send("GET /api/v1/calls HTTP/1.1")
+        assert known.answer()[0] == 200
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("http: GET")]
+    assert sum("/healthz" in line for line in lines) == 120
+    # That of one who has shown credentials is there all the same.
+    assert sum("/api/v1/calls" in line for line in lines) == 1
 
 
 @pytest.mark.parametrize(
