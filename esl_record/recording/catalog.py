@@ -1,5 +1,6 @@
 """Which recordings there are: a row each, written in the transaction that tells of what became of it."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,12 @@ from sqlalchemy import (
 from sqlalchemy import tuple_ as pair
 
 from esl_record.database import Database, metadata
+from esl_record.logs import Sparing
 from esl_record.recording.machine import State
 from esl_record.recording.recording import Recording
+
+log = logging.getLogger(__name__)
+_sparing = Sparing(log)
 
 recordings = Table(
     "recordings",
@@ -67,7 +72,7 @@ class Totals:
 class Catalog:
     """The recordings in a database. ``put`` is for a transaction of the caller's; everything else makes its own.
 
-    All of it raises DatabaseError.
+    All of it raises DatabaseError. Where several are given, rows of the database that are no recording are left out.
     """
 
     def __init__(self, database: Database) -> None:
@@ -119,8 +124,9 @@ class Catalog:
         self._database.run(take_in)
 
     def get(self, recording_id: str) -> Entry | None:
-        rows = self._read(select(recordings).where(recordings.c.recording_id == recording_id))
-        return rows[0] if rows else None
+        """Raises ValueError too, where its row is that of no recording."""
+        rows = self._rows(select(recordings).where(recordings.c.recording_id == recording_id))
+        return _entry(rows[0]) if rows else None
 
     def find(self, beginning: str) -> Recording | None:
         """The recording of which ``beginning`` is the id or how it begins, None if none or several are."""
@@ -141,15 +147,22 @@ class Catalog:
     ) -> list[Entry]:
         """Up to ``limit`` recordings, the newest first; with ``before``, a start time and id, the next ones that began
         before that one, with ``after`` the next ones that began after it."""
-        query = select(recordings)
-        place = pair(recordings.c.start_time, recordings.c.recording_id)
-        if after is not None:
-            rising = recordings.c.start_time, recordings.c.recording_id
-            return self._read(query.where(place > after).order_by(*rising).limit(limit))[::-1]
-        if before is not None:
-            query = query.where(place < before)
-        order = recordings.c.start_time.desc(), recordings.c.recording_id.desc()
-        return self._read(query.order_by(*order).limit(limit))
+        rising = after is not None
+        place, at = pair(recordings.c.start_time, recordings.c.recording_id), after or before
+        columns = recordings.c.start_time, recordings.c.recording_id
+        order = columns if rising else tuple(column.desc() for column in columns)
+        found: list[Entry] = []
+        while len(found) < limit:
+            query = select(recordings)
+            if at is not None:
+                query = query.where(place > at if rising else place < at)
+            wanted = limit - len(found)
+            rows = self._rows(query.order_by(*order).limit(wanted))
+            found += _readable(rows)
+            if len(rows) < wanted:
+                break
+            at = rows[-1].start_time, rows[-1].recording_id
+        return found[::-1] if rising else found
 
     def all(self) -> list[Recording]:
         """Every recording, oldest first."""
@@ -172,7 +185,21 @@ class Catalog:
         )
 
     def _read(self, query: Select[Any]) -> list[Entry]:
-        return self._database.read(lambda connection: [_entry(row) for row in connection.execute(query)])
+        return _readable(self._rows(query))
+
+    def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        return self._database.read(lambda connection: connection.execute(query).all())
+
+
+def _readable(rows: Sequence[Row[Any]]) -> list[Entry]:
+    """The entries of ``rows``, without those somebody else has written to."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_entry(row))
+        except ValueError:
+            _sparing(logging.ERROR, "recording %s: its row in the catalog cannot be read", row.recording_id)
+    return found
 
 
 def _entry(row: Row[Any]) -> Entry:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 from test_storage import START, begun
 
 from esl_record.database import Database
-from esl_record.recording.catalog import Catalog, Entry, Totals
+from esl_record.recording.catalog import Catalog, Entry, Totals, recordings
 from esl_record.recording.machine import EndReason, State
 from esl_record.recording.recording import Recording
 
@@ -71,6 +72,21 @@ def test_the_page_before_one_is_those_right_ahead_of_it(database: Database) -> N
     place = ones[1].start_time, ones[1].recording_id
     assert [entry.recording for entry in catalog.page(3, after=place)] == ones[4:1:-1]
     assert catalog.page(3, after=(ones[5].start_time, ones[5].recording_id)) == []
+
+
+def test_rows_that_are_no_recording_are_left_out_of_what_is_listed(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    ones = [begun(number=n, start=START + n) for n in range(6)]
+    catalog = put(database, *ones)
+    damaged = [one.recording_id for one in (ones[1], ones[4], ones[5])]
+    change = update(recordings).where(recordings.c.recording_id.in_(damaged)).values(facts='{"file": "../x"}')
+    database.run(lambda connection: connection.execute(change))
+    assert catalog.all() == [ones[0], ones[2], ones[3]]
+    assert [entry.recording for entry in catalog.page(2)] == [ones[3], ones[2]]
+    place = ones[0].start_time, ones[0].recording_id
+    assert [entry.recording for entry in catalog.page(2, after=place)] == [ones[3], ones[2]]
+    assert f"recording {damaged[0]}: its row in the catalog cannot be read" in caplog.messages
 
 
 def test_a_password_is_not_kept_in_it(database: Database, tmp_path: Path) -> None:
