@@ -61,6 +61,7 @@ class Sparing:
         self._first = first
         self._period = period
         self._counts: dict[str, int] = {}
+        self._timers: dict[str, gevent.Greenlet] = {}
 
     def __call__(self, level: int, message: str, *arguments: object, exc_info: Any = None) -> bool:
         """Log ``message`` with its ``arguments`` unless that was done often enough; return whether it was done."""
@@ -68,13 +69,20 @@ class Sparing:
             return False
         count = self._counts[message] = self._counts.get(message, 0) + 1
         if count == 1:
-            gevent.spawn_later(self._period, self._sum_up, level, message)
+            self._timers[message] = gevent.spawn_later(self._period, self._sum_up, level, message)
         if count > self._first:
             return False
         self._log.log(level, message, *arguments, exc_info=exc_info)
         return True
 
+    def forget(self) -> None:
+        """Begin anew with every cause."""
+        gevent.killall(list(self._timers.values()))
+        self._timers.clear()
+        self._counts.clear()
+
     def _sum_up(self, level: int, message: str) -> None:
+        del self._timers[message]
         left_out = self._counts.pop(message) - self._first
         if left_out > 0:
             self._log.log(level, "%d more of these were not logged: %s", left_out, _PLACEHOLDER.sub("…", message))
