@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,8 @@ MOST = 1000
 """Files taken at once: each is written down first, and anybody who can write the spool can make any number."""
 
 _BLOCK = 1 << 20
+
+_TEMPORARY = re.compile(r"\.(.+\.json)\.[0-9a-f]+\.part")
 
 
 class Torn(NamedTuple):
@@ -166,7 +169,10 @@ def torn(storage: Storage) -> Iterator[Torn]:
         elif _wrong(announced, storage.announced):
             yield Torn(path, f"{announced} says nothing of it", shared=True)
     for path in sorted((*storage.recordings.glob(".*.part"), *storage.recordings.glob("*/*/*/.*.part"))):
-        if not _is_made_again(storage, path):
+        if _is_superseded(path):
+            with suppress(OSError):
+                path.unlink()
+        elif not _is_made_again(storage, path):
             yield Torn(path, "not written to its end")
 
 
@@ -179,6 +185,12 @@ def unreadable(storage: Storage) -> Iterator[Torn]:
 
 def _filed(path: Path) -> Recording:
     return Recording.model_validate_json(path.read_bytes())
+
+
+def _is_superseded(part: Path) -> bool:
+    """Whether it was to become a JSON file that has been written since, under another temporary name."""
+    found = _TEMPORARY.fullmatch(part.name)
+    return found is not None and part.with_name(found[1]).exists()
 
 
 def _is_made_again(storage: Storage, part: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from esl_record.audio.part import partial_path
+from esl_record.audio.part import partial_path, temporary_path
 from esl_record.recording import quarantine as quarantine_module
 from esl_record.recording.params import RecordParams
 from esl_record.recording.quarantine import REASONS, Quarantine, clear, torn, unreadable
@@ -91,6 +91,18 @@ def test_half_a_file_of_a_recording_that_is_done_or_unknown(storage: Storage, qu
     (storage.spool_dir / ".x.wav.part").write_text("{")
     assert clear(quarantine, lambda: torn(storage)) == 3
     assert everything(storage) == set()
+
+
+def test_half_a_json_file_that_was_written_again_is_removed(storage: Storage, quarantine: Quarantine) -> None:
+    recording = announced(storage)
+    document = storage.document_path(recording)
+    half = temporary_path(document)
+    half.write_bytes(b"half")
+    partial_path(document).unlink()
+    partial_path(storage.audio_path(recording)).unlink()
+    document.write_bytes(b"whole")
+    assert clear(quarantine, lambda: torn(storage)) == 0
+    assert (half.exists(), document.read_bytes()) == (False, b"whole")
 
 
 def test_nothing_in_the_quarantine_is_written_over(storage: Storage, quarantine: Quarantine) -> None:
