@@ -286,7 +286,9 @@ class Settings(BaseSettings):
     keep_untold: bool = Field(
         True, description="keep recordings with undelivered callbacks whatever their age; true or false"
     )
-    event_socket: Address = Field(("127.0.0.1", 8021), description="FreeSWITCH's own event socket, for dial and doctor")
+    event_socket: Address = Field(
+        ("127.0.0.1", 8021), description="FreeSWITCH's own event socket; also for dial and doctor"
+    )
     event_socket_password: str = Field("ClueCon", description="its password")
 
     @property
