@@ -60,9 +60,11 @@ class Demo:
     def _run(self) -> int:
         said = self._said()
         logging.getLogger("esl_record").setLevel(logging.WARNING)
-        service = Service(self._settings)
-        service.start()
         switch = Switch(speed=self._speed)
+        # Not that of a real switch, which may run here too.
+        address = switch.listen(password=self._settings.event_socket_password)
+        service = Service(self._settings.model_copy(update={"event_socket": address}))
+        service.start()
         host, port = service.address
         self._print(f"service on {host}:{port}; a stand-in switch calls `voicemail`, and its caller speaks")
         try:

@@ -591,6 +591,11 @@ class Recorder:
         ]
         return {"pauses": self._pauses(), "holds": holds, **self._recording.noted(self._spool.timeline, end)}
 
+    def _masked(self) -> list[tuple[int, int]]:
+        """Return where the switch wrote silence for what was said."""
+        pauses = self._machine.pauses
+        return [(one.start, one.end) for one in pauses if one.behavior is m.PauseBehavior.SILENCE]
+
     def _pauses(self) -> list[PauseTime]:
         rate = self._recording.sample_rate
         spans = [*self._machine.pauses, *([self._machine.pausing] if self._machine.pausing else [])]
@@ -709,7 +714,8 @@ class Recorder:
             log.error("%s: %s", self._session.label, error)
         end = self._machine.end
         assert end is not None
-        if self._session.live and self.track is not None:
+        # A tap that was to start at the end of a pause does not run.
+        if self._session.live and self.track is not None and not self._stale:
             self._tap.stop()
         recording = self._recording.model_copy(
             update={
@@ -718,7 +724,7 @@ class Recorder:
                 "terminator": end.terminator,
                 "error": "; ".join(filter(None, (end.detail, self._suspect))),
                 "end_time": self._clock(),
-                "speech": self._speech.seconds(end.at),
+                "speech": self._speech.seconds(end.at, self._masked()),
                 **self._facts(end.at),
             }
         )

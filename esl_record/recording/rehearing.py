@@ -1,9 +1,11 @@
 """The speech of a recording whose call is gone: what a live recording would have heard, from its spool."""
 
+from collections.abc import Iterator
+
 import gevent
 
 from esl_record.audio.spool import Spool
-from esl_record.recording.machine import State
+from esl_record.recording.machine import PauseBehavior, State
 from esl_record.recording.params import Direction, RecordParams
 from esl_record.recording.recording import Recording
 from esl_record.recording.speech import Speech
@@ -48,13 +50,21 @@ def speech_in(spool: Spool, recording: Recording, samples: int) -> list[tuple[fl
         for _ in speech.changes(track.take_changes()):
             pass
         gevent.sleep(BREATH)
-    return speech.seconds(samples)
+    masked = [(start, end) for start, end, behavior in _pauses(recording, samples) if behavior is PauseBehavior.SILENCE]
+    return speech.seconds(samples, masked)
+
+
+def _pauses(recording: Recording, samples: int) -> Iterator[tuple[int, int, PauseBehavior]]:
+    """Start, end and behavior of each pause, in samples; the last one may be open."""
+    rate, last = recording.sample_rate, len(recording.pauses)
+    for number, pause in enumerate(recording.pauses, 1):
+        is_open = number == last and recording.state is State.PAUSED
+        end = samples if is_open else min(round(pause.end * rate), samples)
+        yield min(round(pause.start * rate), samples), end, pause.behavior
 
 
 def _hold_pauses(track: Track, recording: Recording, samples: int) -> None:
-    """Have ``track`` not hear what the switch wrote during pauses; the last one may be open."""
-    for number, pause in enumerate(recording.pauses, 1):
-        start, end = (min(round(at * recording.sample_rate), samples) for at in (pause.start, pause.end))
+    """Have ``track`` not hear what the switch wrote during pauses."""
+    for start, end, _ in _pauses(recording, samples):
         track.hold(start)
-        if number < len(recording.pauses) or recording.state is not State.PAUSED:
-            track.release(end)
+        track.release(end)

@@ -1,6 +1,6 @@
 """When somebody spoke: the detector's changes as events of the state machine, and as spans of the recording."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from esl_record.recording.machine import SpeechEnded, SpeechStarted
 from esl_record.vad.detector import TAIL
@@ -29,14 +29,28 @@ class Speech:
                 self._spans[-1] = (start, end)
                 yield SpeechEnded(end)
 
-    def seconds(self, end: int) -> list[tuple[float, float]]:
-        """The spans within a recording of ``end`` samples, in seconds; a silence shorter than ``PAUSE`` parts none."""
+    def seconds(self, end: int, masked: Iterable[tuple[int, int]] = ()) -> list[tuple[float, float]]:
+        """Return the spans within a recording of ``end`` samples, in seconds.
+
+        A silence shorter than ``PAUSE`` parts none. Nobody is heard in what is ``masked``, spans in samples, in order,
+        though somebody who spoke before it may do so behind it.
+        """
+        heard = ((start, end if stop is None else min(stop, end)) for start, stop in self._spans if start < end)
         spans: list[tuple[int, int]] = []
-        for start, stop in self._spans:
-            if start >= end:
-                break
-            stop = min(end if stop is None else stop, end)
+        for start, stop in _without(heard, list(masked)):
             if spans and start - spans[-1][1] < PAUSE * self._rate:
                 start, _ = spans.pop()
             spans.append((start, stop))
         return [(start / self._rate, stop / self._rate) for start, stop in spans]
+
+
+def _without(spans: Iterable[tuple[int, int]], holes: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for start, stop in spans:
+        for begins, ends in holes:
+            if begins >= stop or ends <= start:
+                continue
+            if start < begins:
+                yield start, begins
+            start = ends
+        if start < stop:
+            yield start, stop

@@ -36,6 +36,7 @@ from esl_record.recording.speech import Speech
 from esl_record.recording.storage import Storage
 from esl_record.recording.tap import tap_variables
 from esl_record.standin import voice
+from esl_record.vad.detector import TAIL
 from esl_record.vad.engine import Engine, Track
 
 LIMIT = 20.0
@@ -1029,6 +1030,23 @@ def test_a_span_of_speech_ends_with_the_recording_at_the_latest() -> None:
     assert second == (2.0, 3.0)
     assert speech.seconds(2 * RATE) == [first]
     assert speech.seconds(RATE // 2) == [(0.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("masked", "spans"),
+    [
+        ([], [(1.0, 4.0)]),
+        ([(2, 3)], [(1.0, 2.0), (3.0, 4.0)]),
+        ([(0, 2)], [(2.0, 4.0)]),
+        ([(3, 9)], [(1.0, 3.0)]),
+        ([(0, 9)], []),
+        ([(0, 1), (4, 9)], [(1.0, 4.0)]),
+    ],
+)
+def test_nobody_is_heard_in_what_is_masked(masked: list[tuple[int, int]], spans: list[tuple[float, float]]) -> None:
+    speech = Speech(RATE)
+    list(speech.changes([(RATE, True), (4 * RATE + round(TAIL * RATE), False)]))
+    assert speech.seconds(9 * RATE, [(start * RATE, end * RATE) for start, end in masked]) == spans
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
