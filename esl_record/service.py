@@ -42,7 +42,7 @@ from esl_record.recording.params import RecordParams
 from esl_record.recording.quarantine import FOLDER as QUARANTINE
 from esl_record.recording.quarantine import Quarantine, clear, torn
 from esl_record.recording.recorder import Recorder
-from esl_record.recording.recording import Party, Recording
+from esl_record.recording.recording import LONGEST, Party, Recording
 from esl_record.recording.recovery import Recovery
 from esl_record.recording.retention import expired
 from esl_record.recording.room import Room
@@ -253,9 +253,9 @@ class Service:
         called = called_by(session)
         party = Party(
             call_id=session.uuid,
-            caller_number=session.data.get("Caller-Caller-ID-Number", ""),
-            caller_name=session.data.get("Caller-Caller-ID-Name", ""),
-            destination=session.data.get("Caller-Destination-Number", ""),
+            caller_number=session.data.get("Caller-Caller-ID-Number", "")[:LONGEST],
+            caller_name=session.data.get("Caller-Caller-ID-Name", "")[:LONGEST],
+            destination=session.data.get("Caller-Destination-Number", "")[:LONGEST],
             document=f"python/{called.module}" if called else shown(name) if is_url(name) else name,
         )
         live = self._live(session, party)

@@ -289,6 +289,17 @@ def test_a_recording_under_way_is_not_taken_for_one_left_behind(
 # ---- a call
 
 
+def test_a_callers_name_takes_no_more_room_than_a_name(make: Make, switch: Switch) -> None:
+    """Each recording, its row and its callbacks hold it."""
+    service = make()
+    service.start()
+    call = placed(service, switch, "answer", {"record": {"initial_timeout": 1}}, "hangup", name="N" * 5_000)
+    call.wait(LIMIT)
+    assert service.finished is not None
+    assert service.finished.caller_name == "N" * 256
+    assert service.storage.document_path(service.finished).stat().st_size < 4096
+
+
 def test_a_call_is_recorded_and_told_of(make: Make, switch: Switch) -> None:
     service = make()
     service.start()

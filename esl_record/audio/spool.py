@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from gevent.monkey import get_original
@@ -28,7 +28,20 @@ FASTEST = 8
 AHEAD = 3600.0
 """Seconds of audio a file may have beyond that: what a clock that was set leaves unclear."""
 
+SKEW = 5.0
+"""Seconds by which the time of a file may differ from this machine's clock, as on a file server."""
+
 Samples = NDArray[np.int16]
+
+
+class _Look(NamedTuple):
+    """The last look at the size of a segment. Times are unix times."""
+
+    at: float
+    size: int
+    grown_after: float
+    """When it was last seen to have less."""
+
 
 # Files are opened on threads of their own, too.
 _new_lock = get_original("_thread", "allocate_lock")
@@ -145,8 +158,10 @@ class Spool:
         self._known = {} if known is None else known
         self._source: Spool | None = None
         self._turn: AbstractContextManager[bool] = _new_lock()
-        self._seen: dict[int, tuple[float, int]] = {}
-        """By segment: the unix time of the last look at its size, and that."""
+        self._seen: dict[int, tuple[float, int, float]] = {}
+        """By segment: the unix time of the last look at its size, that, and how many seconds it may yet be ahead."""
+        self._looks: dict[int, _Look] = {}
+        """By segment, of this run."""
         self._clock = clock
         self._broken = False
         self._passes = True
@@ -202,7 +217,7 @@ class Spool:
         if grown <= 0:
             return max(self._least, last.start + (passed if self._passes else 0))
         # The last of it was written at the time of the file's last change.
-        gone = self._changed(current) - last.since
+        gone = self._last_write(current) - last.since
         until = round(gone * self.pace) - grown
         if until < FRAME * self.pace:
             until = 0
@@ -231,6 +246,7 @@ class Spool:
         self.close()
         self._segments.clear()
         self._seen.clear()
+        self._looks.clear()
         self.timeline.segments[:] = [segment]
 
     def open_gap(self, not_before: float = 0.0, *, passes: bool) -> None:
@@ -242,7 +258,7 @@ class Spool:
             self._least = self.size()
         if not self.in_gap:
             # Of a segment that has not been started there is no write.
-            self._open_gap(max(self._changed(len(self.timeline.segments) - 1), not_before) or self._clock())
+            self._open_gap(max(self._last_write(len(self.timeline.segments) - 1), not_before) or self._clock())
         self._passes = passes
 
     def let_pass(self) -> None:
@@ -339,23 +355,46 @@ class Spool:
         if perhaps and not all(file.exists() for file in files):
             return 0
         size = files[0].size() if len(files) == 1 else min(file.size() for file in files)
+        self._look(number, size)
         if self.began is not None and self.pace:
             self._check_growth(number, size, self.began)
         return size
 
     def _check_growth(self, number: int, size: int, began: float) -> None:
         """Raise SpoolUnfit for more samples than a call can have brought: to hear them would hold up all others."""
-        at, before = self._seen.get(number, (began, 0))
+        at, before, left = self._seen.get(number, (began, 0, self.ahead))
         now, changed = self._clock(), self._changed(number)
         # A clock that has not been set yet, as on a machine that just booted, says nothing of an earlier run.
         now = min(now, changed) if now >= began else changed
-        most = max(0.0, now - at) * FASTEST + self.ahead
-        if size - before > most * self.pace:
-            grown = (size - before) / self.pace
+        grown = (size - before) / self.pace
+        # What one look has let pass the next one does not let pass again.
+        left = min(left, self.ahead) + max(0.0, now - at) * FASTEST - grown
+        if left < 0:
             raise SpoolUnfit(
                 f"spool {self.path}: has grown by {grown:.0f} s of audio within {max(0.0, now - at):.0f} s"
             )
-        self._seen[number] = now, size
+        self._seen[number] = now, size, left
+
+    def _look(self, number: int, size: int) -> None:
+        now, last = self._clock(), self._looks.get(number)
+        if last is None:
+            self._looks[number] = _Look(now, size, self.began or 0.0)
+        else:
+            self._looks[number] = _Look(now, size, last.at if size > last.size else last.grown_after)
+
+    def _last_write(self, number: int) -> float:
+        """The unix time of the last write to a segment, 0 where there was none; see ``_changed``.
+
+        Whoever owns a file can give it any time, which would become any length of silence. So it is not in the future,
+        nor before the segment was last seen to have less, but for ``SKEW``.
+        """
+        changed = self._changed(number)
+        if not changed:
+            return 0.0
+        self._written(number, perhaps=True)
+        look = self._looks.get(number)
+        earliest = look.grown_after if look else self.began or 0.0
+        return min(self._clock() + SKEW, max(changed, earliest - SKEW))
 
     def _changed(self, number: int) -> float:
         """The unix time of the last write to a segment, 0 where there was none."""

@@ -29,6 +29,10 @@ WITHOUT = (
 )
 """What the service does while it is not connected, and what it does not."""
 
+VALUES, GROUPS = 2_000_000, 50_000
+"""Commas and opening brackets of a list of channels that is parsed: Python reads it in one go, and a switch with 10,000
+channels has a fifth of both."""
+
 _ALWAYS = "CHANNEL_HOLD CHANNEL_UNHOLD DTMF"
 _OF_LINKED = "CODEC RECORD_STOP CHANNEL_HANGUP"
 """Events of calls that have no event socket of their own; each call of the switch has some."""
@@ -91,6 +95,8 @@ class Link:
     def channels(self) -> list[dict[str, Any]]:
         """Return the row of each channel of the switch. Raises as ``api`` does, and WireError for another answer."""
         listed = self.api("show channels as json")
+        if listed.count(",") > VALUES or listed.count("{") + listed.count("[") > GROUPS:
+            raise WireError("`show channels as json` was answered with no list of channels: it is too long for one")
         try:
             rows = off_hub(lambda: _rows(json.loads(listed)))
         except (ValueError, RecursionError) as error:

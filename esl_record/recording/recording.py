@@ -13,6 +13,10 @@ from esl_record.recording.params import Direction, Format, RecordParams
 _NAME = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """Of an id and a file: whatever a file says, they lead nowhere but into the folder they belong in."""
 
+LONGEST = 256
+"""Characters kept of a caller's number or name, and of the number called: whoever calls chooses them, and they stand in
+each recording's JSON, in the catalog and in callbacks."""
+
 
 class Party(BaseModel):
     """Whose call it is, as the switch told when the call came in."""

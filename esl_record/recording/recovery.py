@@ -273,6 +273,8 @@ class Recovery:
         samples, changed = spool.settled(), spool.changed()
         # A gap that ended after the service did has its length from now on.
         noted = recording.noted(spool.timeline)
+        # Whoever owns a file can give it any time.
+        changed = max(recording.start_time, min(changed, self._clock()))
         ended = {"state": State.FINISHED, "end_reason": EndReason.RECOVERED, "end_time": changed}
         done = recording.model_copy(update={**noted, **ended})
         off_hub(lambda: self._check_room(done, samples))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from esl_record.audio.spool import Spool
+from esl_record.audio.spool import SKEW, Spool
 from esl_record.audio.timeline import Segment, Span, Timeline
 from esl_record.errors import SpoolError
 
@@ -230,6 +230,24 @@ def test_a_gap_of_which_nobody_knows_the_end_has_no_length_before_it(path: Path)
         os.utime(path, (1004.0, 1004.0))
         assert spool.size() == 2 + 40
         assert spool.read(100).ravel().tolist() == [1, 2, *[0] * 39, 3]
+
+
+@pytest.mark.parametrize("forged", [1.0, 1e10])
+def test_a_forged_time_of_a_file_does_not_become_hours_of_silence(path: Path, forged: float) -> None:
+    """The switch's user owns the file, and so may set its time."""
+    now = [1000.0]
+    with Spool(written(path, 1, 2), 1, pace=10, clock=lambda: now[0]) as spool:
+        spool.size()
+        now[0] = 1001.0
+        os.utime(written(path, 1, 2, 3), (forged, forged))
+        spool.size()
+        now[0] = 1002.0
+        spool.open_gap(passes=True)
+        now[0] = 1010.0
+        passed = 10 * (10.0 + SKEW)
+        assert spool.size() <= 3 + passed
+        os.utime(written(path, 1, 2, 3, 4), (forged, forged))
+        assert spool.size() <= 4 + passed + 10 * SKEW
 
 
 def test_the_gap_before_a_new_segment_begins_with_the_last_write(path: Path) -> None:

@@ -130,6 +130,22 @@ def test_a_file_that_grows_beyond_what_a_call_brings_is_refused(tmp_path: Path, 
             spool.written()
 
 
+def test_many_looks_let_no_more_pass_than_one(tmp_path: Path) -> None:
+    now = time.time()
+    path = tmp_path / "a.raw"
+    path.write_bytes(b"")
+    with Spool(path, 1, pace=8000.0, began=now, clock=lambda: now) as spool:
+        spool.ahead = 30.0
+        spool.written()
+        os.truncate(path, 25 * 16000)
+        assert spool.written() == 25 * 8000
+        now += 0.1
+        os.truncate(path, 50 * 16000)
+        os.utime(path, (now, now))
+        with pytest.raises(SpoolUnfit, match="has grown by 25 s"):
+            spool.written()
+
+
 def test_of_an_earlier_run_no_more_is_read_than_the_call_can_have_brought(tmp_path: Path) -> None:
     path, began = tmp_path / "a.raw", time.time() - 1e6
     path.write_bytes(b"")

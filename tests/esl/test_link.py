@@ -151,6 +151,22 @@ def test_a_list_of_channels_that_is_none_is_an_error_like_any_other(
         link.channels()
 
 
+@pytest.mark.parametrize("row", ["{}", '{"uuid": [[]]}', '{"uuid": ' + "[0" + ",0" * 400 + "]}"])
+def test_a_list_that_would_hold_up_all_calls_is_not_parsed(
+    link: Link, monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    listed = f'{{"rows": [{",".join([row] * (15_000_000 // (len(row) + 1)))}]}}'
+    monkeypatch.setattr(link, "api", lambda line: listed)
+    with pytest.raises(WireError, match="too long"):
+        link.channels()
+
+
+def test_a_list_of_thousands_of_channels_is_parsed(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = "{" + ",".join(f'"field{n}": "of a, channel"' for n in range(40)) + "}"
+    monkeypatch.setattr(link, "api", lambda line: f'{{"rows": [{",".join([row] * 10_000)}]}}')
+    assert len(link.channels()) == 10_000
+
+
 def test_the_secret_of_a_channel_is_not_kept(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     dumped = "Unique-ID: u1\nvariable_esl_record_secret: 0123456789abcdef\nvariable_a: b\n"
     monkeypatch.setattr(link, "api", lambda line: dumped)
