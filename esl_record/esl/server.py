@@ -152,7 +152,12 @@ class Server:
             unknown.enter_context(self._strangers.present(stranger))
             unknown.enter_context(self._asking())
             if stranger.greet(self.timeout):
-                self._serve(stranger.meet(address, self.timeout), peer, unknown, connected)
+                session = stranger.meet(address, self.timeout)
+                try:
+                    self._serve(session, peer, unknown, connected)
+                finally:
+                    if not session.lasts:
+                        session.sock.close()
             elif stranger.fault:
                 self._log(logging.ERROR, "connection from %s: %s", address[0], stranger.fault)
 

@@ -64,6 +64,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         """The call was sent elsewhere in the switch; its events still come."""
         self.handed_back = False
         """The dialplan has the call again, or is about to; its connection was there until then."""
+        self.lasts = False
+        """Its connection is kept as long as the call, which is elsewhere."""
         self.pressed = Pressed()
         self.at_answer: list[Flag] = []
         """Each is set when something that starts at the answer has started; ``answer`` waits for them."""
@@ -303,6 +305,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
             self._resume_blind()
         if elsewhere and self.live:
             # The end of a connection that has held the call ends the park it may be in by now.
+            self.lasts = True
             gevent.spawn(self._stop_after_the_call)
         else:
             self.stop()

@@ -59,8 +59,8 @@ class Stranger:
         return False
 
     def meet(self, address: tuple[str, int], timeout: float) -> Session:
-        """The session of a connection that answers."""
-        self._session = Session(self._sock, address, timeout=timeout)
+        """The session of a connection that answers; it may outlast the handler that has the connection now."""
+        self._session = Session(self._sock.dup(), address, timeout=timeout)
         return self._session
 
     def give_up(self) -> None:

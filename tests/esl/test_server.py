@@ -472,6 +472,25 @@ def test_a_peer_that_leaves_at_once_harms_nothing(
     assert errors(caplog) == []
 
 
+def test_the_connection_of_a_call_that_is_elsewhere_lasts_as_long_as_the_call(serve: Serve, switch: Switch) -> None:
+    here, elsewhere = Flag(), Flag()
+
+    def until_it_leaves(session: Session) -> None:
+        session.listen(lambda event: elsewhere.set())
+        here.set()
+        elsewhere.wait()
+
+    server = serve(until_it_leaves)
+    peer = switch.call(server)
+    assert here.wait(LIMIT)
+    peer.event("CHANNEL_EXECUTE_COMPLETE", Application="socket")
+    assert server.drain(LIMIT)
+    with pytest.raises(gevent.Timeout), gevent.Timeout(SOON):
+        peer.command()
+    peer.event("CHANNEL_HANGUP", Hangup_Cause="NORMAL_CLEARING")
+    assert switch.answer(peer, 1) == ["exit"]
+
+
 def test_a_peer_that_never_answers_is_given_up(serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
     held = Held()
     server = serve(held, timeout=SOON)
