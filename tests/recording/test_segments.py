@@ -302,7 +302,9 @@ class Outcome:
         assert recording.error == ""
         audio = one.audio_of(recording)
         assert len(audio) == round(recording.duration * RATE)
-        starts = [hold.start for hold in recording.holds]
+        # A restart parts a hold in two, and makes one of two without anything in between.
+        before = [-1.0, *(hold.end for hold in recording.holds)]
+        starts = [hold.start for hold, end in zip(recording.holds, before, strict=False) if hold.start > end]
         return cls(how(recording), recording.speech, recording.pauses, starts, recording.gaps, audio.tobytes())
 
 
