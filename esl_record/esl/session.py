@@ -1,6 +1,7 @@
 """One call's outbound event socket: typed verbs that wait for what they started, and end with the call."""
 
 import logging
+import re
 import uuid as _uuid
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -33,6 +34,8 @@ _RIGHT_BEHIND = 0.02
 
 _SLEEP = 3_600_000
 """Milliseconds of one sleep: the switch counts microseconds in 32 bits."""
+
+_CALL_ID = re.compile(r"[!-~]{1,256}")
 
 _DIGITS = 99
 """Digits the switch takes at once; it sends none of more."""
@@ -91,8 +94,12 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     def connect(self, *, asked: bool = False) -> None:
         """Ask for the channel's data, unless that was done on the bare socket, and wait for it."""
         command = b"" if asked else wire.command("connect")
-        self.data, self.secret = without_secret(self._request(command, repr("connect")).headers)
-        self.session_data = self.data
+        data, self.secret = without_secret(self._request(command, repr("connect")).headers)
+        if not _CALL_ID.fullmatch(data.get("Unique-ID") or data.get("variable_uuid", "")):
+            # It becomes an argument of commands, and a part of log lines and rows.
+            self._lost(WireError("channel data without a usable Unique-ID: up to 256 printable characters, no blanks"))
+            raise self.gone()
+        self.data = self.session_data = data
 
     def myevents(self) -> None:
         self.send("myevents")

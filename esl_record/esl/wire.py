@@ -15,10 +15,10 @@ from esl_record.errors import WireError
 HEADER_LIMIT = 1 << 18
 """Bytes a header block may have. The largest a real switch sent in the wire logs of the tests is under 12 KiB."""
 
-HEADERS = 2048
+HEADERS = 8192
 """Headers a block may have. The channel data of a real switch has some 300."""
 
-ESCAPES = 1 << 15
+ESCAPES = 1 << 16
 """Percent signs an encoded block may have: each costs ten times as much as another byte."""
 
 BODY_LIMIT = 1 << 24

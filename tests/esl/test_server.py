@@ -491,6 +491,20 @@ def test_the_connection_of_a_call_that_is_elsewhere_lasts_as_long_as_the_call(se
     assert switch.answer(peer, 1) == ["exit"]
 
 
+@pytest.mark.parametrize("call_id", ["", "a b", "x" * 257, "a%0Ab"])
+def test_a_call_without_a_usable_id_is_handed_back(
+    serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture, call_id: str
+) -> None:
+    held = Held()
+    peer = switch.connect(serve(held))
+    assert peer.command() == "connect"
+    peer.send(DATA.replace(b"u%d", b"%b") % call_id.encode())
+    assert peer.command() == "resume"
+    assert held.calls == []
+    assert len(errors(caplog)) == 1
+    assert "without a usable Unique-ID" in errors(caplog)[0]
+
+
 def test_a_peer_that_never_answers_is_given_up(serve: Serve, switch: Switch, caplog: pytest.LogCaptureFixture) -> None:
     held = Held()
     server = serve(held, timeout=SOON)
