@@ -66,6 +66,8 @@ _REHEARING = BoundedSemaphore(1)
 _BREATH = 0.001
 """Seconds the live calls have for themselves between two stretches."""
 
+_BYPASS = "no audio: the media bypasses the switch (uuid_media off, bypass_media); silence is recorded until it is back"
+
 _LATE = TAIL + 0.05
 """Seconds by which the end of a voice may be told late, and with it that the recording was to end before."""
 
@@ -151,6 +153,8 @@ class Recorder:
         """The leg has changed while the recording was paused."""
         self._restarted = False
         """The tap was started anew since it last wrote."""
+        self._bypassed = False
+        """The log says that the media bypasses the switch."""
         self._flows_since = 0.0
         """The unix time before which the tap was not to write; by the clock of the files it writes."""
         self._suspect = ""
@@ -642,7 +646,7 @@ class Recorder:
         if paused and not (self._hold_told and silent and not self._skipping):
             growth.since = now
         elif grown:
-            self._restarted = False
+            self._restarted = self._bypassed = False
             self._check_growth(now)
             if self._machine.holds_by(False) and not self._hold_told:
                 self._feed(m.Unhold(size))
@@ -674,19 +678,23 @@ class Recorder:
             held = self._hold_told or self._session.on_hold()
             if held and not self._machine.holds_by(False):
                 self._feed(m.Hold(size, since=self._spool.now()))
+            passes = held or self._session.bypasses()
         except CallGone:
             return  # the next look finds the event socket lost
         except (CommandTimeout, CommandRefused) as error:
             self._feed(m.TapFailed(size, str(error)))
             return
         try:
-            # The switch writes nothing during a hold: silence stands in the recording for as long as it lasts. Where it
-            # is none, silence would pass a dead tap off as a party that has fallen silent.
-            self._spool.open_gap(self._flows_since, passes=held)
+            # The switch writes nothing during a hold, or while the media bypasses it: silence stands in the recording
+            # for as long as that lasts. Otherwise silence would pass a dead tap off as a party that has fallen silent.
+            self._spool.open_gap(self._flows_since, passes=passes)
         except SpoolError as error:
             self._feed(m.TapFailed(size, str(error)))
             return
-        if held:
+        if passes:
+            if not held and not self._bypassed:
+                log.warning("%s: recording %s: %s", self._session.label, self._recording.recording_id, _BYPASS)
+            self._bypassed = not held
             self._growth.stop(self._growth.since)
             self._growth.since = time.monotonic()
             return

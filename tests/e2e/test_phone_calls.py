@@ -811,6 +811,28 @@ def test_a_phone_with_opus_in_stereo(lab: Lab, stereo: bool) -> None:
         assert taken.compare(ANN, 1).said == 0
 
 
+def test_media_that_leave_the_switch_for_a_while(lab: Lab) -> None:
+    """By `uuid_media off`, as operators and `bypass_media_after_bridge` do: there is nothing to record meanwhile."""
+    with (
+        lab.phone("ann") as ann,
+        lab.phone("bob", answer=200) as bob,
+        lab.recorded(ann, "answer", STEREO, connect(bob.uri), "hangup") as call,
+    ):
+        begun = call.under_way(ann, bob)
+        call.talk(3)
+        away = time.monotonic()
+        call.switch.api(f"uuid_media off {call.uuid}")
+        call.talk(STALLED)
+        call.switch.api(f"uuid_media {call.uuid}")
+        away = time.monotonic() - away
+        call.talk(3)
+        taken = call.hang_up().finished().lasted(begun)
+    for said, channel in ((ANN, 0), (BOB, 1)):
+        aligned(taken.compare(said, channel), REINVITE)
+        silent_once(taken.compare(said, channel), away)
+    assert len(taken.recording.gaps) == 1
+
+
 # ---- channel variables, and the unanswered
 
 

@@ -77,6 +77,8 @@ class FakeSession:
         self.channels = 1
         """Of the leg's codec."""
         self.far_end_holds = False
+        self.bypassed = False
+        """Whether its media goes past the switch."""
         self.makes_spool = True
         self.path = Path()
         self._listeners: list[Callable[[Event], None]] = []
@@ -117,6 +119,9 @@ class FakeSession:
 
     def on_hold(self) -> bool:
         return self.far_end_holds
+
+    def bypasses(self) -> bool:
+        return self.bypassed
 
     def start_tap(self, path: str, variables: Mapping[str, str]) -> None:
         self._say("start", path, *(f"{name}={value}" for name, value in variables.items()))
@@ -1993,6 +1998,29 @@ def test_a_hold_of_the_far_end_is_found_by_asking_and_ends_with_the_audio(bench:
     assert hold.end > hold.start
     assert recording.duration >= 2.3
     assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
+
+
+def test_media_that_bypass_the_switch_are_silence_until_they_are_back(
+    bench: Make, ask_after: AskAfter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For longer than a tap may write nothing: the call lives, and nothing is wrong with its tap."""
+    running = bench(**NO_LIMITS, stall_timeout=0.2).begin()
+    running.hear(said(1.0))
+    running.session.bypassed = True
+    ask_after(0.03)
+    running.recorder._wake.set()
+    spool = running.recorder._spool
+    wait_for(lambda: spool.in_gap and spool.size() >= 1.5 * RATE)
+    running.session.bypassed = False
+    ask_after(LIMIT)
+    running.hear(said(1.0))
+    running.session.hang_up()
+    recording = running.result()
+    assert (recording.state, recording.end_reason, recording.holds) == (State.FINISHED, EndReason.HANGUP, [])
+    ((start, end),) = recording.gaps
+    assert (start, recording.duration) == (1.0, pytest.approx(1 + end))
+    assert np.array_equal(running.samples()[-RATE:, 0], said(1.0))
+    assert caplog.text.count("the media bypasses the switch") == 1
 
 
 def test_a_silence_nobody_explains_has_its_length_once_the_tap_writes_again(bench: Make, ask_after: AskAfter) -> None:
