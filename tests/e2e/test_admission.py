@@ -30,6 +30,7 @@ def test_a_call_with_the_secret_is_recorded(phone: Phone, own: RunningService) -
     own.document("held", "answer", {"record_call": {}}, {"sleep": 60000})
     live = phone.dial(Dialled("held", voice.say(1.0), secret=True))
     own.wait(lambda: list(own.data.glob("calls/*")), "the checkpoint")
+    own.wait(lambda: "begun" in own.log, "the recording")
     calls = own.get("/api/v1/calls")
     assert len(calls.json()["data"]) == 1
     assert SECRET not in calls.text

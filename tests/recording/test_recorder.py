@@ -766,7 +766,9 @@ def test_a_word_cut_by_a_mask_goes_on_behind_it(bench: Make) -> None:
     running.recorder.stop()
     recording = running.result()
     assert how(recording) == (State.FINISHED, EndReason.STOP)
-    assert [end for _, end in recording.speech] == [4.0]
+    # What is masked is nobody's.
+    assert [end for _, end in recording.speech] == [1.0, 4.0]
+    assert recording.speech[1][0] == 3.0
 
 
 def test_pausing_the_paused_and_resuming_the_running_does_nothing(bench: Make) -> None:
