@@ -34,6 +34,11 @@ FORMATS = frozenset(
 _SILENCE_STREAM = re.compile(r"(-1|[0-9]{1,8})(?:,[0-9]{1,6})?\Z")
 _OFFSET = re.compile(r"@@[0-9]{1,10}\Z")
 _NO_FILE = re.compile(r"\.(?:\w+_(?:stream|string)|vlc|say|phrase|tts|file)(?:[?#]|\Z)", re.IGNORECASE)
+_PLACE = re.compile(r"(?:\w[\w.-]*|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z", re.IGNORECASE)
+_NO_USER = re.compile(r" *(?:\(|https?://)", re.IGNORECASE)
+"""What mod_httapi makes no user of: from brackets at the beginning of an address, or behind a second ``http://``, it
+takes settings, among them the extension of the file."""
+
 _PASSWORD = re.compile(r"//[^/\s]*@")
 _SECONDS = re.compile(r"(?=\.?[0-9])[0-9]{0,6}(?:\.[0-9]*)?\Z")
 
@@ -126,11 +131,13 @@ def _path(url: str) -> str | None:
         return None
     if parts.scheme in ("http", "https") and parts.hostname and url.isprintable() and " " not in url:
         # The switch takes name and password as they stand, up to the first @.
-        user = parts.netloc.rpartition("@")[0]
+        user, _, place = parts.netloc.rpartition("@")
         plain = unquote(user)
-        if _NO_FILE.search(url):
+        if "@" in plain or not plain.isprintable():
+            plain = user
+        if _NO_FILE.search(url) or _NO_USER.match(plain) or not _PLACE.match(place):
             raise ValueError("the address of a sound file is wanted")
-        return url.replace(user, plain, 1) if "@" not in plain and plain.isprintable() else url
+        return url.replace(user, plain, 1)
     path = unquote(parts.path) if parts.scheme == "file" and not parts.netloc else url
     # The switch takes a leading brace, and "://" anywhere, for more than a file name.
     if not (path.startswith("/") and path.isprintable() and "://" not in path):

@@ -82,6 +82,8 @@ SOUNDS = [
     ("http://example.com/a.wav", ("playback", "http://example.com/a.wav")),
     ("https://ann:secret@example.com/a.wav", ("playback", "https://ann:secret@example.com/a.wav")),
     ("https://ann:a%2Fb%25@example.com/%20.wav", ("playback", "https://ann:a/b%@example.com/%20.wav")),
+    ("https://[2001:db8::1]:8443/a.wav", ("playback", "https://[2001:db8::1]:8443/a.wav")),
+    ("https://example.com/(a).wav", ("playback", "https://example.com/(a).wav")),
     ("https://ann:a%40b@example.com/a.wav", ("playback", "https://ann:a%40b@example.com/a.wav")),
     ("https://ann:a%0Ab@example.com/a.wav", ("playback", "https://ann:a%0Ab@example.com/a.wav")),
     ("https://example.com/a.wav?b=c&d=%20", ("playback", "https://example.com/a.wav?b=c&d=%20")),
@@ -184,6 +186,11 @@ REFUSED = [
     "file:///bin/true%2Eshell_stream",
     "https://example.com/a.shell_stream",
     "https://example.com/a?b=.file_string",
+    "http://(ext=shell_stream)example.com/a.wav",
+    "http://(ext=;touch$IFS$9a;.shell_stream)example.com/a.wav",
+    "http://http://(ext=shell_stream)example.com/a.wav",
+    "https://https://(ext=shell_stream)example.com/a.wav",
+    "http://example.com:/a.wav",
     "{loops=-1}/var/sounds/hello.wav",
     "{a=b}tone_stream://%(1,1,1)",
     "[a=b]/hello.wav",
@@ -223,6 +230,21 @@ REFUSED = [
     "data:audio/wav;base64,AAAA",
     "${system ls}",
 ]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://(ext=shell_stream)ann:secret@example.com/a.wav",
+        "http://%28ext=shell_stream%29ann:secret@example.com/a.wav",
+        "http://%20(ext=shell_stream)ann@example.com/a.wav",
+        "http://(ext=shell_stream)a%40b@example.com/a.wav",
+        "http://http%3A%2F%2F(ext=shell_stream)ann@example.com/a.wav",
+    ],
+)
+def test_what_the_switch_would_take_for_settings_is_no_user_of_an_address(url: str) -> None:
+    with pytest.raises(ValueError, match="address of a sound file"):
+        playable(url)
 
 
 @pytest.mark.parametrize("url", REFUSED, ids=ascii)
