@@ -93,8 +93,9 @@ def to_stderr(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler()
     formatter = OneLine("%(asctime)s %(levelname)-7s %(message)s")
     handler.setFormatter(formatter)
-    # It tells of every request with its query, which is its owner's secret.
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # It tells of every request with its query, which is its owner's secret, and of a head it cannot read with all
+    # that is in it, which may be what the server was sent.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
 

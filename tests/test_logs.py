@@ -10,7 +10,10 @@ import gevent
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from receivers import Endpoint, sends
 
+from esl_record import egress
+from esl_record.egress import AddressPolicy
 from esl_record.logs import OneLine, Sparing, one_line, to_stderr
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -154,6 +157,15 @@ def test_a_warning_of_a_library_is_escaped_too(capsys: pytest.CaptureFixture[str
     logging.captureWarnings(False)
     (line,) = capsys.readouterr().err.splitlines()
     assert "Ann\\x1b[2J\\x0aforged" in line
+
+
+def test_what_a_server_answers_in_place_of_headers_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(logging.DEBUG)
+    server = Endpoint(sends(b"HTTP/1.1 200 OK\r\nX-Good: a\r\nno header of a4711\r\n\r\n"))
+    with egress.session(AddressPolicy(["127.0.0.1"])) as session:
+        assert session.post(f"{server.url}?token=a4711", timeout=10).status_code == 200
+    server.shut()
+    assert "a4711" not in capsys.readouterr().err
 
 
 def test_the_log_goes_to_stderr_one_line_a_message(capsys: pytest.CaptureFixture[str]) -> None:
