@@ -34,8 +34,8 @@ _ADDRESS = re.compile(
     (?P<params>(?:;[A-Za-z0-9_.-]{1,64}(?:=[A-Za-z0-9_.+-]{1,128})?){0,16})\Z""",
     re.ASCII | re.IGNORECASE | re.VERBOSE,
 )
-_SWITCHES_OWN = re.compile(r";(?:fs_|received)", re.IGNORECASE)
-"""Parameters by which the switch sends a call to another address than the one that is named."""
+_SWITCHES_OWN = re.compile(r";(?:fs_|received|maddr)", re.IGNORECASE)
+"""Parameters by which the switch, or SIP itself, sends a call to another address than the one that is named."""
 
 # In a name the switch decodes percent signs and cuts at / : @; it writes what is left between quotes.
 _UNTOLD = re.compile(r"[~|\\\[\]{}$^\"%/:@<>]")

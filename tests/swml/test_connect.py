@@ -168,6 +168,7 @@ REFUSED = [
     ("1" * 33, "sip:user@host"),
     ("sip:a@b;fs_path=c", "elsewhere"),
     ("sip:a@b;received=c", "elsewhere"),
+    ("sip:a@b;MAddr=192.0.2.1", "elsewhere"),
     ("sips:a@b;transport=udp", "transport=tls alone"),
     ("sips:a@b;support=x", "transport=tls alone"),
 ]
