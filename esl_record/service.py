@@ -167,6 +167,7 @@ class Service:
             voices=settings.voices,
             envs_origins=frozenset(Receiver.of(origin).origin for origin in settings.envs_origins),
             play_folders=PlayFolders(settings.play_folders),
+            addresses=AddressPolicy(settings.callback_networks),
             web=Web(
                 AddressPolicy(settings.callback_networks),
                 timeout=settings.document_timeout,

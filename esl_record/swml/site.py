@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from esl_record.egress import AddressPolicy
 from esl_record.status.event import Identity
 from esl_record.status.receiver import Origin
 from esl_record.swml.budget import Budget
@@ -64,5 +65,7 @@ class Site:
     voices: Mapping[str, str] = field(default_factory=dict)
     envs_origins: frozenset[Origin] = frozenset()
     play_folders: PlayFolders = field(default_factory=PlayFolders)
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    """Where a fetched document may have the switch fetch sounds."""
     web: Web | None = None
     tell: Callable[[str, str, str, Mapping[str, Any]], None] = _untold

@@ -9,6 +9,7 @@ import pytest
 from test_calls import FakeSession, call_on
 from test_fetching import FakeWeb, text
 
+from esl_record.egress import AddressPolicy
 from esl_record.errors import DocumentError
 from esl_record.esl.digits import Collected
 from esl_record.recording.params import ParameterError
@@ -16,6 +17,7 @@ from esl_record.swml.call import Call
 from esl_record.swml.document import parse
 from esl_record.swml.folders import PlayFolders
 from esl_record.swml.methods import METHODS, prompt
+from esl_record.swml.methods.play import check_playable
 from esl_record.swml.runner import run
 from esl_record.swml.site import Site
 
@@ -63,6 +65,34 @@ def test_files_in_the_folders_are_played(folder: Path, fetched: bool) -> None:
 def test_other_files_are_not_played(folder: Path, name: str, fetched: bool) -> None:
     with pytest.raises(ParameterError, match="not in a folder of the setting play_folders"):
         PlayFolders([folder]).check(f"{folder}/{name}", fetched=fetched)
+
+
+PRIVATE = [
+    "http://169.254.169.254/x.wav",
+    "http://127.0.0.1:8088/a.wav",
+    "https://[::1]/a.wav",
+    "http://10.1.2.3/a.wav",
+]
+
+
+def fetched_call(*networks: str) -> Call:
+    call = call_on(FakeSession())
+    call.site = Site(addresses=AddressPolicy(networks))
+    call.origin = ("https", "example.com", 443)
+    return call
+
+
+@pytest.mark.parametrize("url", [*PRIVATE, "http://localhost/a.wav", "http://no-such-name.invalid/a.wav"])
+def test_a_fetched_document_has_the_switch_fetch_nothing_from_a_private_address(url: str) -> None:
+    with pytest.raises(ParameterError, match="sounds of servers with public addresses"):
+        check_playable(fetched_call(), url)
+
+
+def test_sounds_of_permitted_addresses_are_fetched() -> None:
+    check_playable(fetched_call(), "https://93.184.216.34/a.wav")
+    check_playable(fetched_call("127.0.0.0/8"), "http://127.0.0.1:8088/a.wav")
+    for url in PRIVATE:
+        check_playable(call_on(FakeSession()), url)
 
 
 def test_a_folder_that_is_a_link_is_followed(folder: Path, tmp_path: Path) -> None:

@@ -3,10 +3,15 @@
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
+import gevent
+from gevent import socket
 from pydantic import BeforeValidator, Field, HttpUrl, model_validator
 
+from esl_record.egress import AddressPolicy
 from esl_record.errors import CallGone
 from esl_record.recording.params import Flag, ParameterError, number
 from esl_record.swml import voice
@@ -24,6 +29,9 @@ MOST_SOUNDS = 256
 
 SILENT = "say:"
 """The URL of those who give several others."""
+
+_LOOK_UP = 2.0
+"""Seconds the address of a sound's server may take to be found."""
 
 _UNPLAYABLE = ("FILE NOT FOUND", "PLAYBACK ERROR")
 
@@ -95,6 +103,22 @@ def check_playable(call: Call, sound: str) -> None:
     if delimiter and delimiter in sound:
         raise ParameterError(f"{shown(sound)!r}: {delimiter!r} parts sounds here: it is the call's playback_delimiter")
     call.site.play_folders.check(sound, fetched=call.origin is not None)
+    if call.origin is not None and sound.startswith(("http://", "https://")):
+        _check_host(call.site.addresses, sound)
+
+
+def _check_host(addresses: AddressPolicy, sound: str) -> None:
+    """Raise ParameterError where the server of a sound, which the switch fetches itself, has an address that is not
+    permitted. What the name stands for when the switch asks, and where it is redirected to, is not known here."""
+    host = urlsplit(sound).hostname or ""
+    found: list[Any] = []
+    with suppress(OSError), gevent.Timeout(_LOOK_UP, False):
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    if not found or not all(addresses.permits(str(address[0])) for *_, address in found):
+        raise ParameterError(
+            f"{shown(sound)!r}: a document that came from a web server plays sounds of servers with public addresses, "
+            "and of those in callback_networks"
+        )
 
 
 def _played(call: Call, given: SoundParams, url: str) -> bool:
