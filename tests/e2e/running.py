@@ -115,4 +115,6 @@ class RunningService:
         return requests.post(f"http://{self.http}/api/calling/calls", json=body, timeout=PATIENCE)
 
     def spooled(self) -> list[str]:
-        return sorted(path.name for path in (self.data / "spool").glob("[!.]*"))
+        """The files of recordings that are not complete: their audio, and what is to become of it."""
+        folders = (self.data / "spool", self.data / "pending")
+        return sorted(path.name for folder in folders for path in folder.glob("[!.]*"))
