@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from esl_record.logs import Sparing
+
+# Nothing is said here of how fast the machine is.
+settings.register_profile("anywhere", deadline=None)
+settings.load_profile("anywhere")
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 

@@ -141,7 +141,10 @@ def no_sound(step: Step) -> bool:
 def is_sound(url: str) -> bool:
     kind, _, rest = url.partition(":")
     if kind in ("http", "https"):
-        return is_web(url) and url.isprintable() and " " not in url
+        user, _, place = re.split(r"[/?#]", rest.removeprefix("//"))[0].rpartition("@")
+        host = re.fullmatch(r"(\w[\w.-]*|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", place, re.IGNORECASE)
+        plain = not user.startswith(("(", "%28", "http:"))
+        return is_web(url) and url.isprintable() and " " not in url and host is not None and plain
     lasts, _, country = (part.strip() for part in rest.rpartition(":"))
     number = r"(?=\.?[0-9])[0-9]{0,6}(\.[0-9]*)?"
     if kind == "ring":

@@ -175,7 +175,7 @@ NARROWER = (
     Narrower(
         "sounds",
         "The schema's pattern lets through a silence without a number, a country without a ring tone (a tone lasts 300 "
-        "s at most) and an address without a host.",
+        "s at most) and an address without a host, or with something else in its place.",
         "play: {url: 'ring:xx'}",
         less.no_sound,
     ),
