@@ -75,8 +75,8 @@ class Demo:
             self._print("the call did not end")
             return 1
         finally:
-            switch.close()
             service.stop(self._settings.command_timeout)
+            switch.close()
         return self._report(service)
 
     def _said(self) -> NDArray[np.int16]:
