@@ -160,7 +160,7 @@ class _Job:
         self.wanted = True
 
 
-class Turns:
+class FairQueue:
     """A queue for a thread, or for the hub: one piece of work at a time, that of the call which has spent least.
 
     What the thread does must take no lock that greenlets take too.
@@ -274,11 +274,11 @@ def _done(work: Callable[[], T]) -> tuple[T | None, Exception | None, float]:
         return None, error, time.thread_time() - began
 
 
-hub = Turns(PYTHON_SHARE)
+hub = FairQueue(PYTHON_SHARE)
 """The turns of steps."""
 
-engine = Turns()
+engine = FairQueue()
 """The thread of expressions."""
 
-reader, small_reader = Turns(PYTHON_SHARE), Turns(PYTHON_SHARE)
+reader, small_reader = FairQueue(PYTHON_SHARE), FairQueue(PYTHON_SHARE)
 """The threads that read documents, large ones and small ones: more of them at work would leave less to the hub."""

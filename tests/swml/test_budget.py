@@ -11,7 +11,7 @@ from test_calls import FakeSession, call_on
 
 from esl_record.errors import CallGone, DocumentError
 from esl_record.swml import budget, javascript
-from esl_record.swml.budget import BURST, FREE, SHARE, Budget, Turns
+from esl_record.swml.budget import BURST, FREE, SHARE, Budget, FairQueue
 from esl_record.swml.document import parse
 from esl_record.swml.expressions import substitute
 from esl_record.swml.javascript import evaluate
@@ -32,15 +32,15 @@ def _engine() -> None:
 def done(monkeypatch: pytest.MonkeyPatch) -> list[Budget]:
     """The budgets of the pieces of work that the engine has done, in their order."""
     order: list[Budget] = []
-    worked = Turns._worked
+    worked = FairQueue._worked
 
-    def noted(turns: Turns, work: Callable[[], object], of: Budget) -> tuple[object, Exception | None]:
+    def noted(turns: FairQueue, work: Callable[[], object], of: Budget) -> tuple[object, Exception | None]:
         outcome = worked(turns, work, of)
         if turns is budget.engine:
             order.append(of)
         return outcome
 
-    monkeypatch.setattr(Turns, "_worked", noted)
+    monkeypatch.setattr(FairQueue, "_worked", noted)
     return order
 
 
@@ -100,7 +100,7 @@ def test_expressions_of_two_calls_take_turns(done: list[Budget]) -> None:
 
 def test_those_who_have_spent_their_free_share_have_a_share_of_a_processor() -> None:
     now = 0.0
-    turns = Turns(clock=lambda: now)
+    turns = FairQueue(clock=lambda: now)
     heavy = spent()
     turns.spent(BURST + 1.0)
     waiting = gevent.spawn(turns.run, lambda: "heavy", heavy)
@@ -113,7 +113,7 @@ def test_those_who_have_spent_their_free_share_have_a_share_of_a_processor() -> 
 
 
 def test_an_error_of_the_work_is_its_callers_own() -> None:
-    turns = Turns()
+    turns = FairQueue()
     with pytest.raises(ZeroDivisionError):
         turns.run(lambda: 1 // 0, Budget())
     assert turns.run(lambda: 1, Budget()) == 1
@@ -173,7 +173,7 @@ def test_nothing_goes_on_after_the_hang_up(done: list[Budget]) -> None:
 
 def test_who_waits_for_the_engine_when_the_call_ends_waits_no_longer() -> None:
     session = FakeSession()
-    turns = Turns()
+    turns = FairQueue()
     turns.spent(BURST + 100.0)
     account = Budget(session)  # type: ignore[arg-type]
     account.seconds = 2 * FREE
@@ -245,13 +245,13 @@ def test_a_loop_without_a_pause_takes_turns_with_a_call_that_begins(monkeypatch:
     while not all(call.budget.seconds > FREE for call in calls):
         gevent.sleep(0.01)
     slices: list[object] = []
-    served = Turns._do
+    served = FairQueue._do
 
-    def counted(turns: Turns, job: budget._Job) -> None:
+    def counted(turns: FairQueue, job: budget._Job) -> None:
         slices.append(job)
         served(turns, job)
 
-    monkeypatch.setattr(Turns, "_do", counted)
+    monkeypatch.setattr(FairQueue, "_do", counted)
     run(short, call_on(FakeSession()))
     gevent.killall(loops)
     # Five steps, each behind one slice of another call at most, and one that had begun.
