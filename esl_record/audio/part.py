@@ -81,6 +81,12 @@ def temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(_RANDOM)}.part")
 
 
+def completed_path(temporary: Path) -> Path | None:
+    """Return what a file with a name of ``temporary_path`` was to become, None for any other."""
+    found = re.fullmatch(rf"\.(.+)\.[0-9a-f]{{{2 * _RANDOM}}}\.part", temporary.name)
+    return temporary.with_name(found[1]) if found else None
+
+
 def is_partial(part: Path, path: Path) -> bool:
     """Whether ``part`` may be an incomplete ``path``."""
     name = rf"\.{re.escape(path.name)}\.(?:[0-9a-f]{{{2 * _RANDOM}}}\.)?part"

@@ -95,7 +95,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
         """Ask for the channel's data, unless that was done on the bare socket, and wait for it."""
         command = b"" if asked else wire.command("connect")
         data, self.secret = without_secret(self._request(command, repr("connect")).headers)
-        if not _CALL_ID.fullmatch(data.get("Unique-ID") or data.get("variable_uuid", "")):
+        if not _CALL_ID.fullmatch(_call_id(data)):
             # It becomes an argument of commands, and a part of log lines and rows.
             self._lost(WireError("channel data without a usable Unique-ID: up to 256 printable characters, no blanks"))
             raise self.gone()
@@ -109,7 +109,7 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
 
     @property
     def uuid(self) -> str:
-        return self.data.get("Unique-ID") or self.data.get("variable_uuid", "")
+        return _call_id(self.data)
 
     @property
     def path(self) -> str:
@@ -404,3 +404,8 @@ class Session(ChannelCommands, Connection, OutboundSession):  # type: ignore[mis
     def _end_executions(self) -> None:
         for done in list(self._executing.values()):
             done.set_exception(self.gone())
+
+
+def _call_id(data: Mapping[str, str]) -> str:
+    """Return the UUID of the channel with this ``data``, empty where it names none."""
+    return data.get("Unique-ID") or data.get("variable_uuid", "")

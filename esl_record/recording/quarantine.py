@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from esl_record.audio.part import NEW, is_partial
+from esl_record.audio.part import NEW, completed_path, is_partial
 from esl_record.audio.spoolfile import identify, open_spool
 from esl_record.errors import SpoolError
 from esl_record.hub import off_hub
@@ -34,8 +33,6 @@ MOST = 1000
 """Files taken at once: each is written down first, and anybody who can write the spool can make any number."""
 
 _BLOCK = 1 << 20
-
-_TEMPORARY = re.compile(r"\.(.+\.json)\.[0-9a-f]+\.part")
 
 
 class Torn(NamedTuple):
@@ -189,8 +186,8 @@ def _filed(path: Path) -> Recording:
 
 def _is_superseded(part: Path) -> bool:
     """Whether it was to become a JSON file that has been written since, under another temporary name."""
-    found = _TEMPORARY.fullmatch(part.name)
-    return found is not None and part.with_name(found[1]).exists()
+    complete = completed_path(part)
+    return complete is not None and complete.suffix == ".json" and complete.exists()
 
 
 def _is_made_again(storage: Storage, part: Path) -> bool:
